@@ -3,9 +3,13 @@
  * Walk the VMAs of another process without making it wait.
  *
  * Between proc_vma_walk_start() and proc_vma_walk_stop() at most one VMA is
- * read-locked, the one that proc_vma_walk_next() returned last. mmap_lock is
- * held throughout only where there are no per-VMA locks, or if the caller
- * needs it for what it does with the VMA.
+ * read-locked, the one that proc_vma_walk_next() returned last. A writer that
+ * wants this VMA waits for the reader, so preemption is off meanwhile: else a
+ * reader of low priority could make it wait for as long as the reader does not
+ * get a CPU. (Not on PREEMPT_RT, where a spinlock in between may sleep.)
+ *
+ * mmap_lock is held throughout only where there are no per-VMA locks, or if the
+ * caller needs it for what it does with the VMA.
  *
  * See Documentation/mm/proc_vma_walk.rst
  */
@@ -19,8 +23,11 @@ static bool walk_locks_vma(const struct proc_vma_walk *walk)
 
 static void walk_unlock_vma(struct proc_vma_walk *walk)
 {
-	if (walk->vma && walk_locks_vma(walk))
+	if (walk->vma && walk_locks_vma(walk)) {
 		vma_end_read(walk->vma);
+		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+			preempt_enable();
+	}
 	walk->vma = NULL;
 }
 
@@ -62,8 +69,8 @@ int proc_vma_walk_start(struct proc_vma_walk *walk, struct mm_struct *mm,
  *
  * Context: Process context, may sleep; the caller holds no VMA of the mm but by
  * this walk. The VMA stays as it is until the next call for this walk, or
- * proc_vma_walk_stop(); until then the caller must not touch user memory or
- * take mmap_lock, and should be quick: a writer may be waiting.
+ * proc_vma_walk_stop(). Unless @walk->mmap_lock the caller must not sleep until
+ * then, and should be quick.
  * Return: The VMA; NULL at the end; ERR_PTR(-EINTR) if a fatal signal came
  * while waiting for mmap_lock. With NULL or an error no VMA is locked.
  */
@@ -79,6 +86,8 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
 	if (IS_ERR_OR_NULL(vma))
 		return vma;
 
+	if (walk_locks_vma(walk) && !IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
 	walk->vma = vma;
 	walk->shown = max(vma->vm_start, walk->from);
 	walk->from = vma->vm_end;

@@ -355,13 +355,20 @@ TEST_F_TIMEOUT(unmap_all, while_read, test_timeout())
 
 #define HOLD_BYTES (256UL << 20)
 #define HOLD_SIGN_MS 300	/* a reader that takes so long, waits */
+#define SERVED_MS 20000		/* who still waits then, waits for ever */
 
-FIXTURE(wait)
-{
+struct wait_test {
 	struct target target;
 	struct scenario scenario;
 	pid_t busy;
 	pid_t reader;
+	struct pollfd pollfd;	/* of the reader's end */
+	__u64 steps;		/* of the target, when the reader started */
+};
+
+FIXTURE(wait)
+{
+	struct wait_test test;
 };
 
 static void wait_prepare(struct target *t)
@@ -386,17 +393,23 @@ static void wait_step(struct target *t, unsigned int n)
 
 FIXTURE_SETUP(wait)
 {
-	self->scenario = (struct scenario) {
+	struct wait_test *w = &self->test;
+
+	w->scenario = (struct scenario) {
 		.prepare = wait_prepare,
 		.step = wait_step,
 		.nr_states = 2,
 	};
-	ASSERT_EQ(0, target_start(&self->target, &self->scenario));
-	if (!target_apart(&self->target))
+	ASSERT_EQ(0, target_start(&w->target, &w->scenario));
+	if (!target_apart(&w->target))
 		SKIP(return, "needs two CPUs");
-	ASSERT_TRUE(target_do(&self->target, TARGET_PREPARE))
-		TH_LOG("%s", self->target.ctl->failed);
-	ASSERT_TRUE(target_do(&self->target, TARGET_RUN));
+	w->pollfd.fd = syscall(SYS_pidfd_open, w->target.pid, 0);
+	if (w->pollfd.fd < 0)
+		SKIP(return, "no pidfd_open()");
+	close(w->pollfd.fd);
+	ASSERT_TRUE(target_do(&w->target, TARGET_PREPARE))
+		TH_LOG("%s", w->target.ctl->failed);
+	ASSERT_TRUE(target_do(&w->target, TARGET_RUN));
 }
 
 static void end_child(pid_t *pid)
@@ -410,9 +423,9 @@ static void end_child(pid_t *pid)
 
 FIXTURE_TEARDOWN(wait)
 {
-	end_child(&self->busy);
-	end_child(&self->reader);
-	target_end(&self->target);
+	end_child(&self->test.busy);
+	end_child(&self->test.reader);
+	target_end(&self->test.target);
 }
 
 /* Fork a process that spins where the target runs; return when it does. */
@@ -469,38 +482,88 @@ static char state_of(pid_t pid)
 	return state;
 }
 
+/* Start a reader while the target is kept from running. */
+static void start_both(struct __test_metadata *_metadata, struct wait_test *w)
+{
+	w->busy = start_busy(&w->target.cpus);
+	ASSERT_LT(0, w->busy);
+	w->steps = target_steps(&w->target);
+	w->reader = start_reader(w->target.fd);
+	ASSERT_LT(0, w->reader);
+	w->pollfd.fd = syscall(SYS_pidfd_open, w->reader, 0);
+	ASSERT_LE(0, w->pollfd.fd);
+	w->pollfd.events = POLLIN;
+}
+
+/* Let go of all but the target. */
+static void end_both(struct wait_test *w)
+{
+	close(w->pollfd.fd);
+	end_child(&w->busy);
+	end_child(&w->reader);
+}
+
+/* True if the reader has been waiting for a while. */
+static bool reader_waits(struct wait_test *w)
+{
+	return !poll(&w->pollfd, 1, HOLD_SIGN_MS) &&
+	       state_of(w->reader) == 'D';
+}
+
+static bool target_held(struct wait_test *w)
+{
+	return w->steps == target_steps(&w->target);
+}
+
 TEST_F_TIMEOUT(wait, fatal_signal, test_timeout())
 {
-	struct pollfd pollfd = { .events = POLLIN };
+	struct wait_test *w = &self->test;
 	unsigned int tries, waited = 0;
 	bool held, done = false;
-	__u64 steps;
 
 	for (tries = 0; tries < 20 && !done; tries++) {
-		self->busy = start_busy(&self->target.cpus);
-		ASSERT_LT(0, self->busy);
-		steps = target_steps(&self->target);
-		self->reader = start_reader(self->target.fd);
-		ASSERT_LT(0, self->reader);
-		pollfd.fd = syscall(SYS_pidfd_open, self->reader, 0);
-		if (pollfd.fd < 0)
-			SKIP(return, "no pidfd_open()");
-		if (!poll(&pollfd, 1, HOLD_SIGN_MS) &&
-		    state_of(self->reader) == 'D') {
-			kill(self->reader, SIGKILL);
-			done = poll(&pollfd, 1, HOLD_SIGN_MS) == 1;
-			held = steps == target_steps(&self->target);
+		start_both(_metadata, w);
+		if (reader_waits(w)) {
+			kill(w->reader, SIGKILL);
+			done = poll(&w->pollfd, 1, HOLD_SIGN_MS) == 1;
+			held = target_held(w);
 			waited += held;
 			EXPECT_TRUE(done || !held)
 				TH_LOG("killed, but still waits for the lock");
 			done = done && held;
 		}
-		close(pollfd.fd);
-		end_child(&self->busy);
-		end_child(&self->reader);
+		end_both(w);
 	}
 	note("%u tries, %u readers killed while they waited", tries, waited);
 	if (!done)
+		SKIP(return, "no wait seen in %u tries", tries);
+}
+
+/* Who waits gets its lines when the target goes on, and keeps nothing locked. */
+TEST_F_TIMEOUT(wait, served, test_timeout())
+{
+	struct wait_test *w = &self->test;
+	unsigned int tries;
+	bool waited = false;
+	__u64 end;
+
+	for (tries = 0; tries < 20 && !waited; tries++) {
+		start_both(_metadata, w);
+		waited = reader_waits(w) && target_held(w);
+		end_child(&w->busy);
+		EXPECT_EQ(1, poll(&w->pollfd, 1, SERVED_MS))
+			TH_LOG("the target runs, but the reader still waits");
+		end_both(w);
+		/* It was in one step; a lock that was left stops one of these. */
+		end = now_ms() + SERVED_MS;
+		while (target_steps(&w->target) < w->steps + 4 &&
+		       now_ms() < end)
+			sched_yield();
+		ASSERT_LE(w->steps + 4, target_steps(&w->target))
+			TH_LOG("the reader is gone, but the target waits");
+	}
+	note("%u tries", tries);
+	if (!waited)
 		SKIP(return, "no wait seen in %u tries", tries);
 }
 
