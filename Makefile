@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The harness of this repository; "make" alone prints what it can do. The kernel
+# has its own Makefile, in build/linux.
+
+JOBS ?= $(shell nproc)
+ARGS ?=
+
+# The same source and configuration give the same bytes, wherever they are built.
+KMAKE = $(MAKE) -j$(JOBS) CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 \
+	KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=build KBUILD_BUILD_VERSION=1 \
+	LOCALVERSION=-$@ O=$(CURDIR)/build/$@
+
+# Kernel to its source tree and fragments.
+stock: TREE = build/base
+patched debug: TREE = build/linux
+stock patched: FRAGMENTS = configs/guest.config
+debug: FRAGMENTS = configs/guest.config configs/debug.config
+
+define HELP
+make packages  install the Debian packages that are missing
+make tree      build/linux: linux-source-6.12 as tag base, the series on top (4 min)
+make refresh   make patches/ and our files those of the commits in build/linux
+make mbox      print the whole series as mails for git am
+make stock     build/stock: the kernel without the series (8 min on 2 cores)
+make patched   build/patched: the kernel with the series (8 min)
+make debug     build/debug: the same with lockdep, KASAN and more (15 min)
+make demo      measure stock against patched, draw the plot (under 20 min)
+make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
+make check     every test (under 60 min)
+make mutants   break the kernel on purpose and see each break caught
+make clean     remove what the targets above built, except build/linux
+
+In a kernel from here: vm/run build/patched/arch/x86/boot/bzImage COMMAND
+endef
+export HELP
+
+help:
+	@echo "$$HELP"
+
+packages:
+	vm/packages
+
+tree: packages
+	vm/tree
+
+refresh:
+	patches/queue refresh build/linux
+
+mbox:
+	@patches/queue mbox
+
+build/base build/linux:
+	$(MAKE) tree
+
+stock: build/base
+patched debug: build/linux
+stock patched debug:
+	vm/config $(TREE) build/$@ $(FRAGMENTS) -- CC="ccache gcc"
+	+$(KMAKE) -C $(TREE) bzImage
+
+check: tree
+	vm/check
+
+demo: tree
+	$(MAKE) stock patched
+	bench/demo
+
+bench: stock patched
+	bench/run $(ARGS)
+
+mutants: tree
+	vm/mutants
+
+clean:
+	find build -mindepth 1 -maxdepth 1 ! -name linux ! -name base -exec rm -rf {} +
+
+.PHONY: help packages tree refresh mbox stock patched debug check demo bench mutants clean
+.NOTPARALLEL:
