@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * latency - how long a process waits in its own mmap() and munmap() while
+ * others read its files in /proc
+ *
+ * The conditions are those of Paul E. McKenney's proc-mmap_sem-test.
+ *
+ * CPU 0: the target, at normal priority.  It maps a region of 128 MiB and
+ * unmaps and maps again one 4 KiB page of it after the other, for --duration
+ * seconds, and measures each of these calls with CLOCK_MONOTONIC.  The pages
+ * are never touched.
+ *
+ * CPU 1: --readers processes at nice 15.  Each reads /proc/TARGET/FILE from
+ * start to end with a 64 KiB buffer, seeks back and reads it again.  And
+ * --busyloops processes at nice 0, which compute for --busyduration ms by the
+ * clock and then sleep for 1 ms.  They keep preempting the readers.
+ *
+ * With --readers 0 all else stays as it is, busy loops included: that is the
+ * floor, the latency that the machine has without readers.
+ *
+ * Output: a line of "run" and key=value pairs, then the latencies, one line
+ * for each bucket that is not empty:
+ *
+ *	LOW MMAPS MUNMAPS
+ *
+ * This many calls of each kind took at least LOW ns and less than the next
+ * bucket, which begins at most 1/32 (3 %) higher.  Units are in the names of
+ * the keys.  mean_ns and max_ns are exact.
+ *
+ * Errors: 1 if the measurement could not be made (the reason is on stderr,
+ * nothing on stdout), 2 for a wrong command line.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <linux/types.h>
+
+#define PAGE		4096UL
+#define REGION		(128UL << 20)
+#define READ_SIZE	(64UL << 10)
+#define READER_NICE	15
+#define SLEEP_NS	1000000
+#define MAX_CHILDREN	64
+#define START_SECONDS	60
+#define NSEC		1000000000ULL
+
+/* What a child has done so far; it alone writes it. */
+struct progress {
+	__u64 rounds;	/* passes over the file, or busy periods */
+	__u64 reads;		/* read() calls that returned something */
+	__u64 bytes;
+};
+
+#define SUB_BITS	5
+#define SUB_BUCKETS	32	/* 1 << SUB_BITS */
+#define BUCKETS		((64 - SUB_BITS) * SUB_BUCKETS)
+
+struct latencies {
+	__u64 mmaps[BUCKETS];
+	__u64 munmaps[BUCKETS];
+	__u64 sum;
+	__u64 max;
+};
+
+static struct {
+	unsigned int readers;
+	unsigned int busyloops;
+	double busyduration;
+	double duration;
+	const char *file;
+	unsigned int vmas;
+} opt = {
+	.readers = 2,
+	.busyloops = 2,
+	.busyduration = 2,
+	.duration = 10,
+	.file = "maps",
+};
+
+static struct progress *progress;
+static struct latencies lat;
+static pid_t children[MAX_CHILDREN];
+static unsigned int nr_children;
+
+static __u64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC + ts.tv_nsec;
+}
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		err(1, "CPU %d: two CPUs, 0 and 1, are needed", cpu);
+}
+
+/* Values below SUB_BUCKETS have a bucket each, then each octave has as many. */
+static unsigned int bucket_of(__u64 ns)
+{
+	unsigned int shift;
+
+	if (ns < SUB_BUCKETS)
+		return ns;
+	shift = 63 - __builtin_clzll(ns) - SUB_BITS;
+	return (shift << SUB_BITS) + (ns >> shift);
+}
+
+static __u64 bucket_low(unsigned int bucket)
+{
+	unsigned int shift;
+
+	if (bucket < SUB_BUCKETS)
+		return bucket;
+	shift = (bucket >> SUB_BITS) - 1;
+	return (__u64)(SUB_BUCKETS + bucket % SUB_BUCKETS) << shift;
+}
+
+static void count(__u64 *counter, __u64 n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static void reader(struct progress *done, pid_t target)
+{
+	static char buf[READ_SIZE];
+	char path[256];
+	ssize_t len;
+	int fd;
+
+	if (setpriority(PRIO_PROCESS, 0, READER_NICE))
+		err(1, "setpriority");
+	snprintf(path, sizeof(path), "/proc/%d/%s", target, opt.file);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		err(1, "%s", path);
+	for (;;) {
+		while ((len = read(fd, buf, READ_SIZE)) > 0) {
+			count(&done->bytes, len);
+			count(&done->reads, 1);
+		}
+		if (len < 0 || lseek(fd, 0, SEEK_SET))
+			err(1, "reading %s", path);
+		count(&done->rounds, 1);
+	}
+}
+
+static void busy_loop(struct progress *done, pid_t target)
+{
+	const struct timespec pause = { .tv_nsec = SLEEP_NS };
+	__u64 end;
+
+	(void)target;
+	for (;;) {
+		end = now_ns() + opt.busyduration * 1000000;
+		while (now_ns() < end)
+			;
+		count(&done->rounds, 1);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void end_children(void)
+{
+	while (nr_children) {
+		kill(children[--nr_children], SIGKILL);
+		waitpid(children[nr_children], NULL, 0);
+	}
+}
+
+static void start_child(void (*work)(struct progress *, pid_t))
+{
+	unsigned int child = nr_children;
+	pid_t target = getpid();
+	pid_t pid;
+
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (pid) {
+		children[nr_children++] = pid;
+		return;
+	}
+	nr_children = 0;	/* the others are not this child's to end */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != target)
+		_exit(1);
+	pin(1);
+	work(&progress[child], target);
+}
+
+static void check_children(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_children; i++) {
+		if (waitpid(children[i], NULL, WNOHANG))
+			errx(1, "a reader or busy loop ended early");
+	}
+}
+
+static void *map(size_t size, int prot, int flags)
+{
+	void *p = mmap(NULL, size, prot, flags, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap of %zu bytes", size);
+	return p;
+}
+
+static void protect(void *p, size_t size, int prot)
+{
+	if (!mprotect(p, size, prot))
+		return;
+	if (errno == ENOMEM)
+		errx(1, "too many VMAs, raise the sysctl vm.max_map_count");
+	err(1, "mprotect");
+}
+
+/* A VMA of its own: it is kept from merging with others by what is around. */
+static char *map_region(void)
+{
+	char *p = map(REGION + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+
+	protect(p + PAGE, REGION, PROT_READ | PROT_WRITE);
+	return p + PAGE;
+}
+
+static void add_vmas(unsigned int vmas)
+{
+	unsigned int i;
+	char *p;
+
+	if (!vmas)
+		return;
+	p = map(vmas * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	for (i = 1; i < vmas; i += 2)
+		protect(p + i * PAGE, PAGE, PROT_READ);
+}
+
+static void record(__u64 *buckets, __u64 ns)
+{
+	buckets[bucket_of(ns)]++;
+	lat.sum += ns;
+	if (ns > lat.max)
+		lat.max = ns;
+}
+
+/* Unmap and map the pages of @region in turn until @done.  Return the time. */
+static __u64 remap_pages(char *region, bool (*done)(__u64 now))
+{
+	static size_t offset;
+	__u64 start, middle, end;
+
+	do {
+		char *page = region + offset;
+
+		start = now_ns();
+		if (munmap(page, PAGE))
+			err(1, "munmap");
+		middle = now_ns();
+		if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
+			err(1, "mmap");
+		end = now_ns();
+
+		record(lat.munmaps, middle - start);
+		record(lat.mmaps, end - middle);
+		offset = (offset + PAGE) % REGION;
+	} while (!done(end));
+	return end;
+}
+
+static __u64 deadline;
+
+static bool readers_began(__u64 now)
+{
+	unsigned int i;
+
+	for (i = 0; i < opt.readers; i++) {
+		if (!__atomic_load_n(&progress[i].reads, __ATOMIC_RELAXED))
+			break;
+	}
+	if (i == opt.readers)
+		return true;
+	check_children();
+	if (now > deadline)
+		errx(1, "reader %u returned from no read() in %d s", i, START_SECONDS);
+	return false;
+}
+
+static bool time_is_up(__u64 now)
+{
+	return now >= deadline;
+}
+
+static void sum_up(struct progress *sum, unsigned int from, unsigned int to)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (; from < to; from++) {
+		sum->rounds += __atomic_load_n(&progress[from].rounds, __ATOMIC_RELAXED);
+		sum->reads += __atomic_load_n(&progress[from].reads, __ATOMIC_RELAXED);
+		sum->bytes += __atomic_load_n(&progress[from].bytes, __ATOMIC_RELAXED);
+	}
+}
+
+/* What an empty measurement takes: the least of many. */
+static __u64 clock_cost(void)
+{
+	__u64 least = ~0ULL;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		__u64 start = now_ns();
+		__u64 ns = now_ns() - start;
+
+		if (ns < least)
+			least = ns;
+	}
+	return least;
+}
+
+static void print_latencies(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < BUCKETS; i++) {
+		if (lat.mmaps[i] || lat.munmaps[i])
+			printf("%llu %llu %llu\n", bucket_low(i), lat.mmaps[i],
+			       lat.munmaps[i]);
+	}
+}
+
+static void measure(void)
+{
+	struct progress before[2], after[2];
+	unsigned int all = opt.readers + opt.busyloops;
+	__u64 start, end, calls = 0;
+	char *region;
+	unsigned int i;
+
+	progress = map(sizeof(*progress) * MAX_CHILDREN, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS);
+	pin(0);
+	add_vmas(opt.vmas);
+	region = map_region();
+
+	atexit(end_children);
+	for (i = 0; i < opt.readers; i++)
+		start_child(reader);
+	for (i = 0; i < opt.busyloops; i++)
+		start_child(busy_loop);
+
+	/*
+	 * Nothing of this process but the two calls may enter the kernel while
+	 * it measures.  This also faults in the pages shared with the children.
+	 */
+	if (mlockall(MCL_CURRENT))
+		warn("mlockall (goes on: page faults may be in the times)");
+
+	deadline = now_ns() + START_SECONDS * NSEC;
+	remap_pages(region, readers_began);
+	memset(&lat, 0, sizeof(lat));
+
+	sum_up(&before[0], 0, opt.readers);
+	sum_up(&before[1], opt.readers, all);
+	start = now_ns();
+	deadline = start + opt.duration * NSEC;
+	end = remap_pages(region, time_is_up);
+	sum_up(&after[0], 0, opt.readers);
+	sum_up(&after[1], opt.readers, all);
+	check_children();
+	end_children();
+
+	for (i = 0; i < BUCKETS; i++)
+		calls += lat.mmaps[i] + lat.munmaps[i];
+	printf("run file=%s readers=%u busyloops=%u busyduration_ms=%g vmas=%u",
+	       opt.file, opt.readers, opt.busyloops, opt.busyduration, opt.vmas);
+	printf(" seconds=%.3f calls=%llu mean_ns=%llu max_ns=%llu clock_ns=%llu",
+	       (end - start) / 1e9, calls, lat.sum / calls, lat.max, clock_cost());
+	printf(" passes=%llu reads=%llu bytes=%llu busyperiods=%llu\n",
+	       after[0].rounds - before[0].rounds, after[0].reads - before[0].reads,
+	       after[0].bytes - before[0].bytes, after[1].rounds - before[1].rounds);
+	print_latencies();
+}
+
+static void print_usage(FILE *to)
+{
+	fputs("usage: latency [OPTION...]\n"
+	      "Measure the latency of a process's mmap() and munmap() of 4 KiB on CPU 0\n"
+	      "while others on CPU 1 read its /proc/PID/FILE.\n"
+	      "  --readers N          processes that read, at nice 15 (default 2)\n"
+	      "  --file FILE          file of /proc/PID that they read (default maps)\n"
+	      "  --busyloops N        processes that preempt them (default 2)\n"
+	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
+	      "  --vmas N             VMAs that the target has besides (default 0)\n"
+	      "  --duration SECONDS   time of the measurement (default 10)\n"
+	      "  --help               this text\n"
+	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS, the\n"
+	      "least ns of a bucket and the calls in it.  Exits with 1 if it could not measure.\n",
+	      to);
+}
+
+static double parse_number(const char *name, const char *arg, double min, double max)
+{
+	char *end;
+	double n = strtod(arg, &end);
+
+	if (end == arg || *end || !(n >= min && n <= max))
+		errx(2, "--%s %s: want a number from %g to %g", name, arg, min, max);
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "readers", required_argument, NULL, 'r' },
+		{ "file", required_argument, NULL, 'f' },
+		{ "busyloops", required_argument, NULL, 'l' },
+		{ "busyduration", required_argument, NULL, 'b' },
+		{ "vmas", required_argument, NULL, 'v' },
+		{ "duration", required_argument, NULL, 'd' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'r':
+			opt.readers = parse_number("readers", optarg, 0, MAX_CHILDREN / 2);
+			break;
+		case 'f':
+			opt.file = optarg;
+			break;
+		case 'l':
+			opt.busyloops = parse_number("busyloops", optarg, 0, MAX_CHILDREN / 2);
+			break;
+		case 'b':
+			opt.busyduration = parse_number("busyduration", optarg, 0.001, 1000);
+			break;
+		case 'v':
+			opt.vmas = parse_number("vmas", optarg, 0, 1e7);
+			break;
+		case 'd':
+			opt.duration = parse_number("duration", optarg, 0.01, 1e6);
+			break;
+		case 'h':
+			print_usage(stdout);
+			return 0;
+		default:
+			print_usage(stderr);
+			return 2;
+		}
+	}
+	if (optind != argc) {
+		print_usage(stderr);
+		return 2;
+	}
+	measure();
+	return 0;
+}

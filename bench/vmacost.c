@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * vmacost - what reading /proc/PID/FILE costs per VMA, in instructions
+ *
+ * Run it in a guest that counts them: vm/run --icount, one CPU.  There the
+ * time stamp counter of the (emulated) CPU goes up by one with each
+ * instruction that the guest executes, in user space and in the kernel.
+ *
+ * A child makes VMAs that do not merge, since their protections alternate:
+ *
+ *	anon	of one page each, private and anonymous, without a name
+ *	file	of one page each, private, of one file
+ *	files	the same, the next VMA always of the next of eight files
+ *
+ * It then waits, and this process reads its FILE from start to end with a
+ * 64 KiB buffer, --reads times after one time that does not count.  Nobody
+ * else runs but the timer interrupt, which counts too (less than 1 %).
+ * The cost per VMA is the difference between two children with few and many
+ * VMAs, so that what is the same for both cancels:
+ *
+ *	(cost of a read with MANY - cost with FEW) / (VMAs with MANY - with FEW)
+ *
+ * Output: a line "calibration" with the instructions that a loop of known
+ * length took by the counter and by CLOCK_MONOTONIC, then a line for each
+ * kind, of "cost" and key=value pairs.
+ *
+ * Errors: 1 if something failed or the counter does not count instructions
+ * (the reason is on stderr), 2 for a wrong command line.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <x86intrin.h>
+
+#define PAGE		4096UL
+#define READ_SIZE	(64UL << 10)
+#define FILES		8
+#define LOOPS		10000000ULL
+
+static struct {
+	const char *kind;
+	unsigned int few;
+	unsigned int many;
+	unsigned int reads;
+	const char *file;
+} opt = {
+	.few = 80,
+	.many = 8000,
+	.reads = 10,
+	.file = "maps",
+};
+
+static char dir[32] = "/tmp/vmacost.XXXXXX";
+static int files[FILES];
+static pid_t child;
+
+static unsigned long long clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+static void calibrate(void)
+{
+	unsigned long long loops = LOOPS, ns, count;
+	double per_instruction;
+
+	ns = clock_ns();
+	count = __rdtsc();
+	asm volatile("1: dec %0; jnz 1b" : "+r" (loops) : : "cc");
+	count = __rdtsc() - count;
+	ns = clock_ns() - ns;
+
+	printf("calibration instructions=%llu counter=%llu clock_ns=%llu\n",
+	       2 * LOOPS, count, ns);
+	per_instruction = count / (2.0 * LOOPS);
+	if (per_instruction < 0.99 || per_instruction > 1.01)
+		errx(1, "counter went up by %g per instruction, not 1: boot with vm/run --icount",
+		     per_instruction);
+	if (sysconf(_SC_NPROCESSORS_ONLN) != 1)
+		errx(1, "more than one CPU: boot with vm/run --icount");
+}
+
+/* Files of eight pages with names as long as those of libraries mostly are. */
+static void make_files(void)
+{
+	char name[64];
+	int i;
+
+	if (!mkdtemp(dir))
+		err(1, "%s", dir);
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "%s/libbench-%d.so.6", dir, i);
+		files[i] = open(name, O_RDWR | O_CREAT | O_EXCL, 0700);
+		if (files[i] < 0 || ftruncate(files[i], 8 * PAGE))
+			err(1, "%s", name);
+	}
+}
+
+static void remove_files(void)
+{
+	char name[64];
+	int i;
+
+	for (i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "%s/libbench-%d.so.6", dir, i);
+		unlink(name);
+	}
+	rmdir(dir);
+}
+
+static void end_child(void)
+{
+	if (!child)
+		return;
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	child = 0;
+}
+
+static void check_made(int failed)
+{
+	if (!failed)
+		return;
+	if (errno == ENOMEM)
+		errx(1, "too many VMAs, raise the sysctl vm.max_map_count");
+	err(1, "making VMAs");
+}
+
+static void make_vmas(const char *kind, unsigned int vmas)
+{
+	/* The protections of a library's text and data, and of what is around. */
+	static const int prots[] = {
+		PROT_READ, PROT_READ | PROT_EXEC, PROT_READ, PROT_READ | PROT_WRITE
+	};
+	unsigned int i;
+	char *p;
+
+	p = mmap(NULL, vmas * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check_made(p == MAP_FAILED);
+	for (i = 0; i < vmas; i++) {
+		int prot = prots[i % 4];
+		char *page = p + i * PAGE;
+		int fd = files[!strcmp(kind, "files") ? i % FILES : 0];
+
+		if (!strcmp(kind, "anon"))
+			check_made(mprotect(page, PAGE, prot));
+		else
+			check_made(mmap(page, PAGE, prot, MAP_PRIVATE | MAP_FIXED, fd,
+					i % 4 * PAGE) == MAP_FAILED);
+	}
+}
+
+/* Fork a child that makes the VMAs and waits for its end. */
+static void start_child(const char *kind, unsigned int vmas)
+{
+	int ready[2];
+	char byte;
+
+	if (pipe(ready))
+		err(1, "pipe");
+	child = fork();
+	if (child < 0)
+		err(1, "fork");
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		make_vmas(kind, vmas);
+		if (write(ready[1], "", 1) != 1)
+			err(1, "pipe");
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		errx(1, "the child could not make %u VMAs", vmas);
+	close(ready[0]);
+}
+
+static int open_file(const char *file)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", child, file);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		err(1, "%s", path);
+	return fd;
+}
+
+static unsigned int count_vmas(void)
+{
+	FILE *maps = fdopen(open_file("maps"), "r");
+	unsigned int lines = 0;
+	int c;
+
+	while ((c = getc(maps)) != EOF)
+		lines += c == '\n';
+	fclose(maps);
+	return lines;
+}
+
+static void read_file(void)
+{
+	static char buf[READ_SIZE];
+	int fd = open_file(opt.file);
+	ssize_t len;
+
+	do {
+		len = read(fd, buf, sizeof(buf));
+	} while (len > 0);
+	if (len < 0)
+		err(1, "reading %s", opt.file);
+	close(fd);
+}
+
+/* The instructions of a read of a child with so many VMAs, and their number. */
+static double read_cost(const char *kind, unsigned int want, unsigned int *vmas)
+{
+	unsigned long long count;
+	unsigned int i;
+
+	start_child(kind, want);
+	*vmas = count_vmas();
+	read_file();
+	count = __rdtsc();
+	for (i = 0; i < opt.reads; i++)
+		read_file();
+	count = __rdtsc() - count;
+	end_child();
+	return (double)count / opt.reads;
+}
+
+static void measure(const char *kind)
+{
+	unsigned int few_vmas, many_vmas;
+	double few, many;
+
+	if (opt.kind && strcmp(kind, opt.kind))
+		return;
+	few = read_cost(kind, opt.few, &few_vmas);
+	many = read_cost(kind, opt.many, &many_vmas);
+	if (many_vmas - few_vmas != opt.many - opt.few)
+		errx(1, "%s: %u and %u VMAs, %u and %u were made and should not merge", kind,
+		     few_vmas, many_vmas, opt.few, opt.many);
+	printf("cost file=%s kind=%s few=%u many=%u reads=%u", opt.file, kind, opt.few, opt.many,
+	       opt.reads);
+	printf(" instructions_few=%.0f instructions_many=%.0f instructions_per_vma=%.2f\n", few,
+	       many, (many - few) / (opt.many - opt.few));
+	fflush(stdout);
+}
+
+static void print_usage(FILE *to)
+{
+	fputs("usage: vmacost [OPTION...]\n"
+	      "Count the instructions per VMA of an uncontended read of /proc/PID/FILE.  To be\n"
+	      "run in a guest that counts instructions: vm/run --icount.\n"
+	      "  --file FILE    file of /proc/PID to read (default maps)\n"
+	      "  --kind KIND    VMAs: anon, file or files (of eight files); default: each\n"
+	      "  --few N        VMAs of the child to compare with (default 80)\n"
+	      "  --many N       VMAs of the child (default 8000)\n"
+	      "  --reads N      reads to take the mean of (default 10)\n"
+	      "  --help         this text\n"
+	      "Exits with 1 if it could not measure.\n", to);
+}
+
+static unsigned int parse_number(const char *name, const char *arg, unsigned int max)
+{
+	char *end;
+	unsigned long n = strtoul(arg, &end, 10);
+
+	if (end == arg || *end || n < 1 || n > max)
+		errx(2, "--%s %s: want a number from 1 to %u", name, arg, max);
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "file", required_argument, NULL, 'f' },
+		{ "kind", required_argument, NULL, 'k' },
+		{ "few", required_argument, NULL, 'a' },
+		{ "many", required_argument, NULL, 'b' },
+		{ "reads", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			opt.file = optarg;
+			break;
+		case 'k':
+			opt.kind = optarg;
+			break;
+		case 'a':
+			opt.few = parse_number("few", optarg, 10000000);
+			break;
+		case 'b':
+			opt.many = parse_number("many", optarg, 10000000);
+			break;
+		case 'r':
+			opt.reads = parse_number("reads", optarg, 1000000);
+			break;
+		case 'h':
+			print_usage(stdout);
+			return 0;
+		default:
+			print_usage(stderr);
+			return 2;
+		}
+	}
+	if (optind != argc || opt.many <= opt.few ||
+	    (opt.kind && strcmp(opt.kind, "anon") && strcmp(opt.kind, "file") &&
+	     strcmp(opt.kind, "files"))) {
+		print_usage(stderr);
+		return 2;
+	}
+
+	calibrate();
+	atexit(remove_files);
+	atexit(end_child);
+	make_files();
+	measure("anon");
+	measure("file");
+	measure("files");
+	return 0;
+}
