@@ -578,7 +578,7 @@ TEST_F_TIMEOUT(wait, served, test_timeout())
 			TH_LOG("the reader is gone, but the target waits");
 	}
 	note("%u tries", tries);
-	if (!waited)
+	if (!waited && __test_passed(_metadata))
 		SKIP(return, "no wait seen in %u tries", tries);
 }
 
@@ -733,7 +733,7 @@ TEST_F_TIMEOUT(one_descriptor, mix, test_timeout())
 	} while (true);
 	EXPECT_EQ(0, ret);
 	close(own->fd);
-	if (!steps)
+	if (!steps && __test_passed(_metadata))
 		SKIP(return, "the target never changed");
 }
 
