@@ -19,16 +19,16 @@ debug: FRAGMENTS = configs/guest.config configs/debug.config
 
 define HELP
 make packages  install the Debian packages that are missing
-make tree      build/linux: linux-source-6.12 as tag base, the series on top (3 min)
+make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min)
 make refresh   make patches/ and our files those of the commits in build/linux
 make mbox      print the whole series as mails for git am
-make stock     build/stock: the kernel without the series (6 min on 2 cores)
-make patched   build/patched: the kernel with the series (6 min)
+make stock     build/stock: the kernel without the series (8 min on 4 busy cores)
+make patched   build/patched: the kernel with the series (8 min)
 make debug     build/debug: the same with lockdep, KASAN and more (12 min)
-make demo      measure stock against patched, draw the plot (under 20 min)
+make demo      measure stock against patched, draw the plot (4 min, and the two kernels)
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
-make check     every test (under 60 min)
-make mutants   break the kernel on purpose and see each break caught
+make check     every test (up to an hour)
+make mutants   break the kernel on purpose and see each break caught (25 min)
 make clean     remove what the targets above built, except build/linux
 
 In a kernel from here: vm/run build/patched/arch/x86/boot/bzImage COMMAND
