@@ -5,6 +5,13 @@
 
 JOBS ?= $(shell nproc)
 ARGS ?=
+KERNELS ?=
+
+# To fill ccache takes half as long again as to compile without it, so only who
+# builds often has it, with CCACHE=y, and mutants, which go back and forth.
+ifndef CCACHE
+export CCACHE_DISABLE = 1
+endif
 
 # The same source and configuration give the same bytes, wherever they are built.
 KMAKE = $(MAKE) -j$(JOBS) CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 \
@@ -13,23 +20,28 @@ KMAKE = $(MAKE) -j$(JOBS) CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 \
 
 # Kernel to its source tree and fragments.
 stock: TREE = build/base
-patched debug: TREE = build/linux
+patched debug kcsan: TREE = build/linux
 stock patched: FRAGMENTS = configs/guest.config
 debug: FRAGMENTS = configs/guest.config configs/debug.config
+kcsan: FRAGMENTS = configs/guest.config configs/kcsan.config
 
 define HELP
 make packages  install the Debian packages that are missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min)
 make refresh   make patches/ and our files those of the commits in build/linux
 make mbox      print the whole series as mails for git am
-make stock     build/stock: the kernel without the series (8 min on 4 busy cores)
-make patched   build/patched: the kernel with the series (8 min)
+make stock     build/stock: the kernel without the series (7 min on 2 cores)
+make patched   build/patched: the kernel with the series (7 min)
 make debug     build/debug: the same with lockdep, KASAN and more (12 min)
+make kcsan     build/kcsan: the same with the detector of data races (12 min)
 make demo      measure stock against patched, draw the plot (4 min, and the two kernels)
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
-make check     every test (up to an hour)
+make check     every test (up to an hour); KERNELS="stock kcsan": only
+               selftests/proc, on these
 make mutants   break the kernel on purpose and see each break caught (25 min)
 make clean     remove what the targets above built, except build/linux
+
+With CCACHE=y kernels are built with ccache, for who builds the same often.
 
 In a kernel from here: vm/run build/patched/arch/x86/boot/bzImage COMMAND
 endef
@@ -54,13 +66,13 @@ build/base build/linux:
 	$(MAKE) tree
 
 stock: build/base
-patched debug: build/linux
-stock patched debug:
+patched debug kcsan: build/linux
+stock patched debug kcsan:
 	vm/config $(TREE) build/$@ $(FRAGMENTS) -- CC="ccache gcc"
 	+$(KMAKE) -C $(TREE) bzImage
 
 check: tree
-	vm/check
+	vm/check $(KERNELS)
 
 demo: tree
 	$(MAKE) stock patched
@@ -70,10 +82,10 @@ bench: stock patched
 	bench/run $(ARGS)
 
 mutants: tree
-	vm/mutants
+	env -u CCACHE_DISABLE vm/mutants
 
 clean:
 	find build -mindepth 1 -maxdepth 1 ! -name linux ! -name base -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox stock patched debug check demo bench mutants clean
+.PHONY: help packages tree refresh mbox stock patched debug kcsan check demo bench mutants clean
 .NOTPARALLEL:
