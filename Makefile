@@ -30,13 +30,13 @@ make packages  install the Debian packages that are missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min)
 make refresh   make patches/ and our files those of the commits in build/linux
 make mbox      print the whole series as mails for git am
-make stock     build/stock: the kernel without the series (7 min on 2 cores)
-make patched   build/patched: the kernel with the series (7 min)
-make debug     build/debug: the same with lockdep, KASAN and more (12 min)
-make kcsan     build/kcsan: the same with the detector of data races (12 min)
-make demo      measure stock against patched, draw the plot (4 min, and the two kernels)
+make stock     build/stock: the kernel without the series (6 min on 2 cores)
+make patched   build/patched: the kernel with the series (6 min)
+make debug     build/debug: the same with lockdep, KASAN and more (7 min)
+make kcsan     build/kcsan: the same with the detector of data races (8 min)
+make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
-make check     every test (up to an hour); KERNELS="stock kcsan": only
+make check     every test (40 min); KERNELS="stock kcsan": only
                selftests/proc, on these
 make mutants   break the kernel on purpose and see each break caught (25 min)
 make clean     remove what the targets above built, except build/linux
