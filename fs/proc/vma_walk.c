@@ -13,7 +13,6 @@
  *
  * See Documentation/mm/proc_vma_walk.rst
  */
-#include <linux/mm.h>
 #include "vma_walk.h"
 
 static bool walk_locks_vma(const struct proc_vma_walk *walk)
@@ -23,11 +22,8 @@ static bool walk_locks_vma(const struct proc_vma_walk *walk)
 
 static void walk_unlock_vma(struct proc_vma_walk *walk)
 {
-	if (walk->vma && walk_locks_vma(walk)) {
-		vma_end_read(walk->vma);
-		if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-			preempt_enable();
-	}
+	if (walk->vma && walk_locks_vma(walk))
+		proc_unlock_vma(walk->vma);
 	walk->vma = NULL;
 }
 
@@ -50,7 +46,7 @@ int proc_vma_walk_start(struct proc_vma_walk *walk, struct mm_struct *mm,
 	walk->mm = mm;
 	walk->vma = NULL;
 	walk->from = from;
-	walk->iter = (struct vma_lock_iter)VMA_LOCK_ITER_INIT;
+	vma_lock_iter_init(&walk->iter);
 
 	if (walk_locks_vma(walk))
 		return 0;
@@ -80,14 +76,12 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
 
 	walk_unlock_vma(walk);
 	if (walk_locks_vma(walk))
-		vma = lock_next_vma(walk->mm, &walk->iter, walk->from);
+		vma = proc_lock_next_vma(walk->mm, &walk->iter, walk->from);
 	else
 		vma = vma_next(&walk->iter.vmi);
 	if (IS_ERR_OR_NULL(vma))
 		return vma;
 
-	if (walk_locks_vma(walk) && !IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_disable();
 	walk->vma = vma;
 	walk->shown = max(vma->vm_start, walk->from);
 	walk->from = vma->vm_end;

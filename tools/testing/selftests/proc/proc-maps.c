@@ -277,6 +277,25 @@ static void target_step(struct target *t)
 	__atomic_store_n(&t->ctl->steps, n + 1, __ATOMIC_SEQ_CST);
 }
 
+#define STEPS_TO_LINGER 16
+
+/*
+ * A pass of the tester can take so much longer than a step that it never sees
+ * a state as a whole. So after every so many steps, in each state in turn, wait
+ * until the pass that has met this step is over.
+ */
+static void target_linger(struct target *t)
+{
+	struct target_ctl *ctl = t->ctl;
+	__u64 passes = __atomic_load_n(&ctl->passes, __ATOMIC_SEQ_CST);
+
+	if (!passes || target_steps(t) % (STEPS_TO_LINGER * t->scenario->nr_states + 1))
+		return;
+	while (__atomic_load_n(&ctl->passes, __ATOMIC_SEQ_CST) == passes &&
+	       command_get(ctl) == TARGET_RUN)
+		;
+}
+
 static void target_main(struct target *t)
 {
 	struct target_ctl *ctl = t->ctl;
@@ -295,6 +314,7 @@ static void target_main(struct target *t)
 			break;
 		case TARGET_RUN:
 			target_step(t);
+			target_linger(t);
 			continue;
 		case TARGET_STOP:
 			break;
@@ -794,8 +814,8 @@ static bool race_seen(const struct window *w)
 }
 
 /*
- * Let the target run and call @pass for @msecs, or up to five times as long if
- * the race or a state was not seen until then.
+ * Let the target run and call @pass for @msecs, or for up to five times
+ * duration_ms() if the race or a state was not seen until then.
  */
 enum race_result race_run(struct target *t, struct window *w,
 			  unsigned int msecs, race_pass pass, void *arg)
@@ -807,16 +827,19 @@ enum race_result race_run(struct target *t, struct window *w,
 	int ret;
 
 	target_apart(t);
+	t->ctl->passes = 1;
 	target_do(t, TARGET_RUN);
 	do {
 		steps = target_steps(t);
 		ret = pass(w, arg);
 		w->passes++;
+		__atomic_add_fetch(&t->ctl->passes, 1, __ATOMIC_SEQ_CST);
 		w->raced += steps != target_steps(t);
 		spent = now_ms() - begin;
-	} while (!ret && (spent < msecs || (!race_seen(w) && spent < 5 * msecs)));
+	} while (!ret && (spent < msecs || (!race_seen(w) && spent < 5 * duration_ms())));
 	if (!t->ctl->error)
 		target_do(t, TARGET_STOP);
+	t->ctl->passes = 0;
 	if (t->ctl->error) {
 		snprintf(w->why, sizeof(w->why), "target: %s: %s",
 			 t->ctl->failed, strerror(t->ctl->error));
