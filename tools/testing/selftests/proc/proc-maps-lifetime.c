@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Readers of /proc/PID/maps whose target ends or unmaps everything (C5, C8), who
- * are killed while they wait (C5), or who share one descriptor (C8).
+ * are killed while they wait or search (C5), or who share one descriptor (C8).
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -377,6 +378,7 @@ TEST_F_TIMEOUT(unmap_all, while_read, test_timeout())
 struct wait_test {
 	struct target target;
 	struct scenario scenario;
+	bool query;		/* what the reader does */
 	pid_t busy;
 	pid_t reader;
 	struct pollfd pollfd;	/* of the reader's end */
@@ -386,6 +388,19 @@ struct wait_test {
 FIXTURE(wait)
 {
 	struct wait_test test;
+};
+
+FIXTURE_VARIANT(wait)
+{
+	bool query;
+};
+
+FIXTURE_VARIANT_ADD(wait, read) {
+	.query = false,
+};
+
+FIXTURE_VARIANT_ADD(wait, query) {
+	.query = true,
 };
 
 static void wait_prepare(struct target *t)
@@ -412,6 +427,9 @@ FIXTURE_SETUP(wait)
 {
 	struct wait_test *w = &self->test;
 
+	if (variant->query && !maps_has_query())
+		SKIP(return, "no PROCMAP_QUERY in this kernel");
+	w->query = variant->query;
 	w->scenario = (struct scenario) {
 		.prepare = wait_prepare,
 		.step = wait_step,
@@ -470,14 +488,18 @@ static pid_t start_busy(const cpu_set_t *cpus)
 	return pid;
 }
 
-/* Fork a process that reads maps once. */
-static pid_t start_reader(int fd)
+/* Fork a process that reads maps once, or asks for the range that changes. */
+static pid_t start_reader(struct wait_test *w)
 {
 	static char text[READ_PAGE];
+	int fd = w->target.fd;
+	struct maps_line line;
 	pid_t pid = fork();
 
 	if (pid)
 		return pid;
+	if (w->query)
+		_exit(maps_query(fd, 0, w->target.ctl->lo, &line) != 1);
 	lseek(fd, 0, SEEK_SET);
 	while (read(fd, text, sizeof(text)) > 0)
 		;
@@ -505,7 +527,7 @@ static void start_both(struct __test_metadata *_metadata, struct wait_test *w)
 	w->busy = start_busy(&w->target.cpus);
 	ASSERT_LT(0, w->busy);
 	w->steps = target_steps(&w->target);
-	w->reader = start_reader(w->target.fd);
+	w->reader = start_reader(w);
 	ASSERT_LT(0, w->reader);
 	w->pollfd.fd = syscall(SYS_pidfd_open, w->reader, 0);
 	ASSERT_LE(0, w->pollfd.fd);
@@ -580,6 +602,97 @@ TEST_F_TIMEOUT(wait, served, test_timeout())
 	note("%u tries", tries);
 	if (!waited && __test_passed(_metadata))
 		SKIP(return, "no wait seen in %u tries", tries);
+}
+
+/*
+ * A fatal signal ends a search that meets no VMA of those it looks for. When
+ * kill() has returned, the victim may be on its way to one more VMA.
+ */
+
+#define SEARCH_VMAS 20000
+#define SEARCH_MS 2000		/* with CONFIG_DEBUG_VM_MAPLE_TREE fewer will do */
+
+/*
+ * Fork a process that makes many VMAs, and searches its maps for ever. Their
+ * number can be read from @ready when it has searched them once.
+ */
+static pid_t start_search(int *ready)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	__u64 begin = now_ms();
+	struct maps_line line;
+	int i, fds[2];
+	pid_t pid;
+	char *p;
+
+	if (pipe(fds))
+		return -1;
+	pid = fork();
+	close(fds[pid ? 1 : 0]);
+	*ready = fds[0];
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	p = mmap(NULL, SEARCH_VMAS * page, PROT_NONE, MAP_PRIVATE |
+		 MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		_exit(1);
+	for (i = 0; i < SEARCH_VMAS && now_ms() - begin < SEARCH_MS; i += 2)
+		if (mprotect(p + i * page, page, PROT_READ))
+			_exit(1);
+	*ready = maps_open(getpid());
+	while (maps_query(*ready, PROCMAP_QUERY_COVERING_OR_NEXT_VMA |
+			  PROCMAP_QUERY_VMA_WRITABLE |
+			  PROCMAP_QUERY_VMA_EXECUTABLE |
+			  PROCMAP_QUERY_VMA_SHARED, 0, &line) == 0) {
+		if (i && write(fds[1], &i, sizeof(i)) != sizeof(i))
+			_exit(1);
+		i = 0;
+	}
+	_exit(1);
+}
+
+FIXTURE(search)
+{
+	pid_t pid;
+};
+
+FIXTURE_SETUP(search)
+{
+	if (!maps_has_query())
+		SKIP(return, "no PROCMAP_QUERY in this kernel");
+	if (!maps_has_lockless_walk())
+		SKIP(return, "needs CONFIG_PER_VMA_LOCK_STATS and this walk");
+}
+
+FIXTURE_TEARDOWN(search)
+{
+	end_child(&self->pid);
+}
+
+TEST_F_TIMEOUT(search, fatal_signal, test_timeout())
+{
+	long before, after, locked = 0;
+	siginfo_t info;
+	int i, ready, vmas;
+
+	for (i = 0; i < 5; i++) {
+		before = maps_lockless_walks();
+		self->pid = start_search(&ready);
+		ASSERT_LT(0, self->pid);
+		ASSERT_EQ(sizeof(vmas), read(ready, &vmas, sizeof(vmas)));
+		EXPECT_LT(before + vmas, maps_lockless_walks());
+		ASSERT_EQ(0, kill(self->pid, SIGKILL));
+		before = maps_lockless_walks();
+		ASSERT_EQ(0, waitid(P_PID, self->pid, &info, WEXITED));
+		self->pid = 0;
+		after = maps_lockless_walks();
+		ASSERT_EQ(CLD_KILLED, info.si_code);
+		EXPECT_GE(before + 1, after);
+		locked += after - before;
+		close(ready);
+	}
+	note("%d searches of %d VMAs, %ld locked after their end", i, vmas, locked);
 }
 
 /*

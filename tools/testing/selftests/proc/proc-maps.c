@@ -220,18 +220,25 @@ bool maps_has_query(void)
 	return ret != -ENOTTY && ret != -EINVAL;
 }
 
+/* Return how many VMAs such walks have locked so far, or -1 if it is not known. */
+long maps_lockless_walks(void)
+{
+	FILE *f = fopen("/proc/vmstat", "r");
+	long n, count = -1;
+	char word[64];
+
+	while (f && count < 0 && fscanf(f, "%63s %ld", word, &n) == 2)
+		if (!strcmp(word, "vma_lock_walk"))
+			count = n;
+	if (f)
+		fclose(f);
+	return count;
+}
+
 /* True if maps is known to be walked under per-VMA locks as in this series. */
 bool maps_has_lockless_walk(void)
 {
-	FILE *f = fopen("/proc/vmstat", "r");
-	char word[64];
-	bool found = false;
-
-	while (f && !found && fscanf(f, "%63s", word) == 1)
-		found = !strcmp(word, "vma_lock_walk");
-	if (f)
-		fclose(f);
-	return found;
+	return maps_lockless_walks() >= 0;
 }
 
 /*

@@ -76,6 +76,7 @@ int maps_next(struct maps_reader *r, struct maps_line *line);
 const char *maps_parse(const char *text, const char *end, struct maps_line *line);
 int maps_query(int fd, __u64 flags, unsigned long addr, struct maps_line *line);
 bool maps_has_query(void);
+long maps_lockless_walks(void);
 bool maps_has_lockless_walk(void);
 
 /*
