@@ -40,12 +40,12 @@ function mean(kernel, row)
 }
 
 END {
-	printf "%-36s", "instructions per VMA"
+	printf "%-42s", "instructions per VMA"
 	for (k = 1; k <= nr_kernels; k++)
 		printf " %10s", kernels[k]
 	print (nr_kernels > 1) ? "    ratio" : ""
 	for (r = 1; r <= nr_rows; r++) {
-		printf "%-36s", rows[r]
+		printf "%-42s", rows[r]
 		for (k = 1; k <= nr_kernels; k++)
 			printf " %10.2f", mean(kernels[k], rows[r])
 		if (nr_kernels > 1)

@@ -11,7 +11,9 @@
  * are never touched.
  *
  * CPU 1: --readers processes at nice 15.  Each reads /proc/TARGET/FILE from
- * start to end with a 64 KiB buffer, seeks back and reads it again.  And
+ * start to end with a 64 KiB buffer, seeks back and reads it again; or, with
+ * PROCMAP_QUERY:name for the FILE, asks by that ioctl for one VMA after the
+ * other, with its name, without pause.  And
  * --busyloops processes at nice 0, which compute for --busyduration ms by the
  * clock and then sleep for 1 ms.  They keep preempting the readers.
  *
@@ -38,15 +40,18 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <linux/fs.h>
 #include <linux/types.h>
 
 #define PAGE		4096UL
@@ -140,8 +145,32 @@ static void count(__u64 *counter, __u64 n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+/* Ask for one VMA after the other, with its name, from the first to the last. */
+static void query_all(int fd, struct progress *done)
+{
+	static char name[PAGE];
+	struct procmap_query query = { .size = sizeof(query) };
+
+	query.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
+	for (;;) {
+		query.query_addr = query.vma_end;
+		query.vma_name_addr = (uintptr_t)name;
+		query.vma_name_size = sizeof(name);
+		if (!ioctl(fd, PROCMAP_QUERY, &query)) {
+			count(&done->bytes, sizeof(query) + query.vma_name_size);
+			count(&done->reads, 1);
+			continue;
+		}
+		if (errno != ENOENT)
+			err(1, "PROCMAP_QUERY");
+		query.vma_end = 0;
+		count(&done->rounds, 1);
+	}
+}
+
 static void reader(struct progress *done, pid_t target)
 {
+	bool query = !strcmp(opt.file, "PROCMAP_QUERY:name");
 	static char buf[READ_SIZE];
 	char path[256];
 	ssize_t len;
@@ -149,10 +178,12 @@ static void reader(struct progress *done, pid_t target)
 
 	if (setpriority(PRIO_PROCESS, 0, READER_NICE))
 		err(1, "setpriority");
-	snprintf(path, sizeof(path), "/proc/%d/%s", target, opt.file);
+	snprintf(path, sizeof(path), "/proc/%d/%s", target, query ? "maps" : opt.file);
 	fd = open(path, O_RDONLY);
 	if (fd < 0)
 		err(1, "%s", path);
+	if (query)
+		query_all(fd, done);
 	for (;;) {
 		while ((len = read(fd, buf, READ_SIZE)) > 0) {
 			count(&done->bytes, len);
@@ -409,7 +440,8 @@ static void print_usage(FILE *to)
 	      "Measure the latency of a process's mmap() and munmap() of 4 KiB on CPU 0\n"
 	      "while others on CPU 1 read its /proc/PID/FILE.\n"
 	      "  --readers N          processes that read, at nice 15 (default 2)\n"
-	      "  --file FILE          file of /proc/PID that they read (default maps)\n"
+	      "  --file FILE          file of /proc/PID that they read (default maps),\n"
+	      "                       or PROCMAP_QUERY:name\n"
 	      "  --busyloops N        processes that preempt them (default 2)\n"
 	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
 	      "  --vmas N             VMAs that the target has besides (default 0)\n"

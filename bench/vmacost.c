@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vmacost - what reading /proc/PID/FILE costs per VMA, in instructions
+ * vmacost - what reading /proc/PID/FILE, or PROCMAP_QUERY, costs per VMA, in
+ * instructions
  *
  * Run it in a guest that counts them: vm/run --icount, one CPU.  There the
  * time stamp counter of the (emulated) CPU goes up by one with each
@@ -15,6 +16,10 @@
  * It then waits, and this process reads its FILE from start to end with a
  * 64 KiB buffer, --reads times after one time that does not count.  Nobody
  * else runs but the timer interrupt, which counts too (less than 1 %).
+ *
+ * With PROCMAP_QUERY for the FILE it asks for each VMA by that ioctl instead,
+ * with PROCMAP_QUERY:name for its name too.
+ *
  * The cost per VMA is the difference between two children with few and many
  * VMAs, so that what is the same for both cancels:
  *
@@ -33,11 +38,15 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -228,6 +237,39 @@ static void read_file(void)
 	close(fd);
 }
 
+static void query_all(bool named)
+{
+	static char name[PAGE];
+	struct procmap_query query = {
+		.size = sizeof(query),
+		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA,
+	};
+	int fd = open_file("maps");
+
+	do {
+		query.query_addr = query.vma_end;
+		query.vma_name_addr = 0;
+		query.vma_name_size = 0;
+		if (named) {
+			query.vma_name_addr = (uintptr_t)name;
+			query.vma_name_size = sizeof(name);
+		}
+	} while (!ioctl(fd, PROCMAP_QUERY, &query));
+	if (errno != ENOENT)
+		err(1, "PROCMAP_QUERY");
+	close(fd);
+}
+
+static void go_through(void)
+{
+	if (!strcmp(opt.file, "PROCMAP_QUERY"))
+		query_all(false);
+	else if (!strcmp(opt.file, "PROCMAP_QUERY:name"))
+		query_all(true);
+	else
+		read_file();
+}
+
 /* The instructions of a read of a child with so many VMAs, and their number. */
 static double read_cost(const char *kind, unsigned int want, unsigned int *vmas)
 {
@@ -236,10 +278,10 @@ static double read_cost(const char *kind, unsigned int want, unsigned int *vmas)
 
 	start_child(kind, want);
 	*vmas = count_vmas();
-	read_file();
+	go_through();
 	count = __rdtsc();
 	for (i = 0; i < opt.reads; i++)
-		read_file();
+		go_through();
 	count = __rdtsc() - count;
 	end_child();
 	return (double)count / opt.reads;
@@ -270,6 +312,7 @@ static void print_usage(FILE *to)
 	      "Count the instructions per VMA of an uncontended read of /proc/PID/FILE.  To be\n"
 	      "run in a guest that counts instructions: vm/run --icount.\n"
 	      "  --file FILE    file of /proc/PID to read (default maps)\n"
+	      "                 or PROCMAP_QUERY, PROCMAP_QUERY:name\n"
 	      "  --kind KIND    VMAs: anon, file or files (of eight files); default: each\n"
 	      "  --few N        VMAs of the child to compare with (default 80)\n"
 	      "  --many N       VMAs of the child (default 8000)\n"
