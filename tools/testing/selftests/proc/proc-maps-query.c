@@ -1117,6 +1117,7 @@ struct sharer {
 	pthread_t thread;
 	__u32 seed;
 	bool failed;
+	unsigned int rounds;
 	struct answer a;
 };
 
@@ -1168,17 +1169,17 @@ static bool share_any(struct sharer *t)
 static void *share(void *arg)
 {
 	struct sharer *t = arg;
+	__u64 end = now_ms() + 5 * duration_ms();
 	char text[READ_PAGE];
-	unsigned int i;
 
-	for (i = 0; i < duration_ms() && !t->failed; i++) {
+	do {
 		__u32 x = next_random(&t->seed), size = 1 + (x >> 8) % sizeof(text);
 
-		t->failed = !share_staying(t, i % STAYING) || !share_any(t) ||
+		t->failed = !share_staying(t, t->rounds++ % STAYING) || !share_any(t) ||
 			    read(maps, text, size) < 0 ||
 			    pread(maps, text, size, x % READ_PAGE) < 0 ||
 			    lseek(maps, x & 4 ? 0 : x % READ_PAGE, SEEK_SET) < 0;
-	}
+	} while (!t->failed && (now_ms() < end || t->rounds < STAYING));
 	__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST);
 	return NULL;
 }
@@ -1215,6 +1216,7 @@ TEST_F_TIMEOUT(query, one_descriptor, test_timeout())
 	for (i = 0; i < SHARERS; i++) {
 		ASSERT_EQ(0, pthread_join(sharer[i].thread, NULL));
 		EXPECT_FALSE(sharer[i].failed);
+		note("thread %d: %u rounds", i, sharer[i].rounds);
 	}
 }
 
