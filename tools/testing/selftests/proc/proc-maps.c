@@ -65,12 +65,17 @@ __u64 now_ms(void)
  * Reading.
  */
 
+int maps_open_file(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int maps_open(pid_t pid)
 {
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	return maps_open_file(pid, "maps");
 }
 
 void maps_rewind(struct maps_reader *r, off_t offset)
@@ -143,12 +148,13 @@ const char *maps_parse(const char *p, const char *end, struct maps_line *line)
 	return nl + 1;
 }
 
-/* Return 1 and a line, or 0 at the end, or -errno; -EBADMSG: not a line. */
-int maps_next(struct maps_reader *r, struct maps_line *line)
+/* Return 1 and a line of text, or 0 at the end, or -errno; -EBADMSG: not a line. */
+int maps_next_text(struct maps_reader *r)
 {
 	const char *end;
 	ssize_t n;
 
+	r->line_read = r->reads + (r->pos == r->len);
 	while (!(end = memchr(r->text + r->pos, '\n', r->len - r->pos))) {
 		r->len -= r->pos;
 		memmove(r->text, r->text + r->pos, r->len);
@@ -179,7 +185,20 @@ int maps_next(struct maps_reader *r, struct maps_line *line)
 	r->line_offset = r->next_offset;
 	r->next_offset += r->line_len;
 	r->pos += r->line_len;
-	return maps_parse(r->line, end + 1, line) ? 1 : -EBADMSG;
+	return 1;
+}
+
+/* Return as maps_next_text() does, and what the line says. */
+int maps_next(struct maps_reader *r, struct maps_line *line)
+{
+	int ret;
+
+	if (r->next)
+		return r->next(r, line);
+	ret = maps_next_text(r);
+	if (ret == 1 && !maps_parse(r->line, r->line + r->line_len, line))
+		return -EBADMSG;
+	return ret;
 }
 
 /* Return 1 and the VMA, or 0 if there is none, or -errno. */
@@ -239,6 +258,19 @@ long maps_lockless_walks(void)
 bool maps_has_lockless_walk(void)
 {
 	return maps_lockless_walks() >= 0;
+}
+
+/* The same of another file, if nobody else reads such a file just now. */
+bool maps_walks_lockless(const char *name)
+{
+	long walks = maps_lockless_walks();
+	int fd = maps_open_file(getpid(), name);
+	char byte;
+
+	if (read(fd, &byte, 1) != 1)
+		walks = -1;
+	close(fd);
+	return walks >= 0 && maps_lockless_walks() > walks;
 }
 
 /*
@@ -362,7 +394,26 @@ bool target_apart(struct target *t)
 	       !sched_setaffinity(0, sizeof(others), &others);
 }
 
-/* Fork the target and open its maps. Return 0 or -errno. */
+/* Reserve @len, a power of two, at an address that is a multiple of it. */
+static char *reserve_aligned(size_t len)
+{
+	char *p = mmap(NULL, 2 * len, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t below;
+
+	if (p == MAP_FAILED)
+		return p;
+	below = -(uintptr_t)p & (len - 1);
+	if (below)
+		munmap(p, below);
+	munmap(p + below + len, len - below);
+	return p + below;
+}
+
+/*
+ * Fork the target and open its maps. The windows are in the first half of the
+ * arena, and so need one page table. Return 0 or -errno.
+ */
 int target_start(struct target *t, const struct scenario *scenario)
 {
 	pid_t tester = getpid();
@@ -374,8 +425,7 @@ int target_start(struct target *t, const struct scenario *scenario)
 		return -errno;
 	t->ctl = mmap(NULL, sizeof(*t->ctl), PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	t->arena = mmap(NULL, ARENA_PAGES * t->page, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	t->arena = reserve_aligned(ARENA_PAGES * t->page);
 	if (t->ctl == MAP_FAILED || t->arena == MAP_FAILED)
 		return -errno;
 	t->pid = fork();
@@ -428,9 +478,9 @@ void map_fillers(struct target *t)
 }
 
 /*
- * Find two fillers that come first in a read() of READ_PAGE each, but for the
- * first, which may be that of the arena, and have at least @lines between them.
- * Return the second, and the first in @begin; or -1.
+ * Find two fillers that come first in a read() each, of READ_PAGE or r->whole,
+ * but for the first, which may be that of the arena, and have at least @lines
+ * between them. Return the second, and the first in @begin; or -1.
  */
 static int whole_read(struct target *t, struct maps_reader *r, int lines, int *begin)
 {
@@ -444,7 +494,7 @@ static int whole_read(struct target *t, struct maps_reader *r, int lines, int *b
 	if (!target_do(t, TARGET_PREPARE))
 		return -1;
 	*begin = 0;
-	r->size = READ_PAGE;
+	r->size = r->whole ?: READ_PAGE;
 	maps_rewind(r, 0);
 	while (found < 0 && maps_next(r, &line) == 1) {
 		if (line.start < arena || r->place != LINE_FRESH)
@@ -552,8 +602,7 @@ static int fail(struct window *w, const char *what, const struct maps_line *line
 }
 
 /* What a walk finds in @s at @from: the VMA that covers it, or the next one. */
-static const struct maps_line *state_next(const struct state *s,
-					  unsigned long from)
+const struct maps_line *state_next(const struct state *s, unsigned long from)
 {
 	unsigned int i;
 

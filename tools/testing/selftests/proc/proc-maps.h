@@ -54,14 +54,18 @@ struct maps_reader {
 	bool positioned;	/* use pread() instead of read() */
 	off_t offset;		/* where the next pread() starts */
 	unsigned int reads;	/* read() calls since maps_rewind() */
+	size_t whole;		/* most that a read() returns, 0: READ_PAGE */
+	/* For another file than maps: used in place of maps_next() */
+	int (*next)(struct maps_reader *r, struct maps_line *line);
 
-	/* The line that maps_next() returned last: */
+	/* The line that maps_next_text() returned last: */
 	enum line_place place;
 	const char *line;	/* with its newline, not terminated by a zero */
 	size_t line_len;
 	off_t line_offset;
+	unsigned int line_read;	/* which read() delivered its first byte, from 1 */
 
-	/* Private to maps_next(): */
+	/* Private to maps_next_text(): */
 	enum line_place next_place;
 	off_t next_offset;
 	bool cut;
@@ -71,13 +75,16 @@ struct maps_reader {
 };
 
 int maps_open(pid_t pid);
+int maps_open_file(pid_t pid, const char *name);
 void maps_rewind(struct maps_reader *r, off_t offset);
+int maps_next_text(struct maps_reader *r);
 int maps_next(struct maps_reader *r, struct maps_line *line);
 const char *maps_parse(const char *text, const char *end, struct maps_line *line);
 int maps_query(int fd, __u64 flags, unsigned long addr, struct maps_line *line);
 bool maps_has_query(void);
 long maps_lockless_walks(void);
 bool maps_has_lockless_walk(void);
+bool maps_walks_lockless(const char *name);
 
 /*
  * The target: a child process that runs the functions of a scenario.
@@ -186,6 +193,7 @@ struct window {
 	char why[512];		/* what was wrong */
 };
 
+const struct maps_line *state_next(const struct state *s, unsigned long from);
 int window_record(struct window *w, struct target *t);
 int window_pass(struct window *w, struct maps_reader *r, off_t offset, bool mid);
 
