@@ -8,14 +8,24 @@
  * CPU 0: the target, at normal priority.  It maps a region of 128 MiB and
  * unmaps and maps again one 4 KiB page of it after the other, for --duration
  * seconds, and measures each of these calls with CLOCK_MONOTONIC.  The pages
- * are never touched.
+ * are never touched.  Besides it has --vmas more VMAs, and --resident MiB of
+ * memory in 4 KiB pages, a VMA that it leaves alone.
  *
  * CPU 1: --readers processes at nice 15.  Each reads /proc/TARGET/FILE from
- * start to end with a 64 KiB buffer, seeks back and reads it again; or, with
- * PROCMAP_QUERY:name for the FILE, asks by that ioctl for one VMA after the
- * other, with its name, without pause.  And
- * --busyloops processes at nice 0, which compute for --busyduration ms by the
- * clock and then sleep for 1 ms.  They keep preempting the readers.
+ * start to end with a 64 KiB buffer and begins again, without pause.  Some FILEs
+ * are read in other ways:
+ *
+ *	pagemap			the entries of all that was mapped at the start,
+ *				those of the region too, by preads of 64 KiB (32
+ *				MiB of addresses).  From offset 0 on it would be
+ *				a hole without end.
+ *	PROCMAP_QUERY:name	that ioctl for one VMA after the other, with its
+ *				name
+ *	PAGEMAP_SCAN		that ioctl for all pages that are present, of all
+ *				addresses
+ *
+ * And --busyloops processes at nice 0, which compute for --busyduration ms by
+ * the clock and then sleep for 1 ms.  They keep preempting the readers.
  *
  * With --readers 0 all else stays as it is, busy loops included: that is the
  * floor, the latency that the machine has without readers.
@@ -27,7 +37,8 @@
  *
  * This many calls of each kind took at least LOW ns and less than the next
  * bucket, which begins at most 1/32 (3 %) higher.  Units are in the names of
- * the keys.  mean_ns and max_ns are exact.
+ * the keys.  mean_ns and max_ns are exact.  passes are those over the whole FILE,
+ * reads the system calls that they took.
  *
  * Errors: 1 if the measurement could not be made (the reason is on stderr,
  * nothing on stdout), 2 for a wrong command line.
@@ -58,6 +69,8 @@
 #define REGION		(128UL << 20)
 #define READ_SIZE	(64UL << 10)
 #define READER_NICE	15
+#define MAX_RANGES	1024
+#define USER_END	((1UL << 47) - PAGE)
 #define SLEEP_NS	1000000
 #define MAX_CHILDREN	64
 #define START_SECONDS	60
@@ -66,7 +79,7 @@
 /* What a child has done so far; it alone writes it. */
 struct progress {
 	__u64 rounds;	/* passes over the file, or busy periods */
-	__u64 reads;		/* read() calls that returned something */
+	__u64 reads;		/* calls of read(), pread() or ioctl() that succeeded */
 	__u64 bytes;
 };
 
@@ -88,6 +101,7 @@ static struct {
 	double duration;
 	const char *file;
 	unsigned int vmas;
+	unsigned int resident;
 } opt = {
 	.readers = 2,
 	.busyloops = 2,
@@ -145,52 +159,141 @@ static void count(__u64 *counter, __u64 n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+static char buf[READ_SIZE];
+
+/* What the target has mapped; VMAs side by side make one range. */
+static struct {
+	__u64 start;
+	__u64 end;
+} ranges[MAX_RANGES];
+
+static unsigned int nr_ranges;
+
+static void read_all(int fd, struct progress *done)
+{
+	ssize_t len;
+
+	while ((len = read(fd, buf, READ_SIZE)) > 0) {
+		count(&done->bytes, len);
+		count(&done->reads, 1);
+	}
+	if (len < 0 || lseek(fd, 0, SEEK_SET))
+		err(1, "reading %s", opt.file);
+}
+
+static void read_pagemap(int fd, struct progress *done)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_ranges; i++) {
+		__u64 at = ranges[i].start / PAGE * sizeof(__u64);
+		__u64 end = ranges[i].end / PAGE * sizeof(__u64);
+
+		while (at < end) {
+			ssize_t len = pread(fd, buf, end - at < READ_SIZE ? end - at : READ_SIZE,
+					    at);
+
+			if (len < 0)
+				err(1, "reading pagemap");
+			if (!len)
+				errx(1, "pagemap ended at %#llx", at / sizeof(__u64) * PAGE);
+			count(&done->bytes, len);
+			count(&done->reads, 1);
+			at += len;
+		}
+	}
+}
+
 /* Ask for one VMA after the other, with its name, from the first to the last. */
 static void query_all(int fd, struct progress *done)
 {
-	static char name[PAGE];
 	struct procmap_query query = { .size = sizeof(query) };
 
 	query.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
 	for (;;) {
 		query.query_addr = query.vma_end;
-		query.vma_name_addr = (uintptr_t)name;
-		query.vma_name_size = sizeof(name);
-		if (!ioctl(fd, PROCMAP_QUERY, &query)) {
-			count(&done->bytes, sizeof(query) + query.vma_name_size);
-			count(&done->reads, 1);
-			continue;
-		}
-		if (errno != ENOENT)
-			err(1, "PROCMAP_QUERY");
-		query.vma_end = 0;
-		count(&done->rounds, 1);
+		query.vma_name_addr = (uintptr_t)buf;
+		query.vma_name_size = PAGE;
+		if (ioctl(fd, PROCMAP_QUERY, &query))
+			break;
+		count(&done->bytes, sizeof(query) + query.vma_name_size);
+		count(&done->reads, 1);
 	}
+	if (errno != ENOENT)
+		err(1, "PROCMAP_QUERY");
+}
+
+static void scan_all(int fd, struct progress *done)
+{
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.end = USER_END,
+		.vec = (uintptr_t)buf,
+		.vec_len = READ_SIZE / sizeof(struct page_region),
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+	int regions;
+
+	do {
+		regions = ioctl(fd, PAGEMAP_SCAN, &scan);
+		if (regions < 0)
+			err(1, "PAGEMAP_SCAN");
+		count(&done->bytes, regions * sizeof(struct page_region));
+		count(&done->reads, 1);
+		scan.start = scan.walk_end;
+	} while (scan.start < scan.end);
+}
+
+static int open_file(pid_t target, const char *file)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", target, file);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		err(1, "%s", path);
+	return fd;
+}
+
+static void find_ranges(pid_t target)
+{
+	FILE *maps = fdopen(open_file(target, "maps"), "r");
+	unsigned long start, end;
+
+	while (fscanf(maps, "%lx-%lx%*[^\n]", &start, &end) == 2 && end <= USER_END) {
+		if (!nr_ranges || start != ranges[nr_ranges - 1].end) {
+			if (nr_ranges == MAX_RANGES)
+				errx(1, "the target has more than %d ranges of VMAs", MAX_RANGES);
+			ranges[nr_ranges++].start = start;
+		}
+		ranges[nr_ranges - 1].end = end;
+	}
+	fclose(maps);
 }
 
 static void reader(struct progress *done, pid_t target)
 {
-	bool query = !strcmp(opt.file, "PROCMAP_QUERY:name");
-	static char buf[READ_SIZE];
-	char path[256];
-	ssize_t len;
+	void (*pass)(int fd, struct progress *done) = read_all;
+	const char *file = opt.file;
 	int fd;
 
 	if (setpriority(PRIO_PROCESS, 0, READER_NICE))
 		err(1, "setpriority");
-	snprintf(path, sizeof(path), "/proc/%d/%s", target, query ? "maps" : opt.file);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		err(1, "%s", path);
-	if (query)
-		query_all(fd, done);
+	if (!strcmp(file, "pagemap")) {
+		find_ranges(target);
+		pass = read_pagemap;
+	} else if (!strcmp(file, "PROCMAP_QUERY:name")) {
+		file = "maps";
+		pass = query_all;
+	} else if (!strcmp(file, "PAGEMAP_SCAN")) {
+		file = "pagemap";
+		pass = scan_all;
+	}
+	fd = open_file(target, file);
 	for (;;) {
-		while ((len = read(fd, buf, READ_SIZE)) > 0) {
-			count(&done->bytes, len);
-			count(&done->reads, 1);
-		}
-		if (len < 0 || lseek(fd, 0, SEEK_SET))
-			err(1, "reading %s", path);
+		pass(fd, done);
 		count(&done->rounds, 1);
 	}
 }
@@ -286,6 +389,14 @@ static void add_vmas(unsigned int vmas)
 	p = map(vmas * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
 	for (i = 1; i < vmas; i += 2)
 		protect(p + i * PAGE, PAGE, PROT_READ);
+}
+
+/* Pages that mlockall() will fill. */
+static void add_resident(size_t size)
+{
+	if (size && madvise(map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS), size,
+			    MADV_NOHUGEPAGE))
+		err(1, "madvise");
 }
 
 static void record(__u64 *buckets, __u64 ns)
@@ -393,6 +504,7 @@ static void measure(void)
 		       MAP_SHARED | MAP_ANONYMOUS);
 	pin(0);
 	add_vmas(opt.vmas);
+	add_resident((size_t)opt.resident << 20);
 	region = map_region();
 
 	atexit(end_children);
@@ -407,6 +519,10 @@ static void measure(void)
 	 */
 	if (mlockall(MCL_CURRENT))
 		warn("mlockall (goes on: page faults may be in the times)");
+	/* It has filled the region too, whose pages shall not be there. */
+	if (mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		 -1, 0) != region)
+		err(1, "mmap");
 
 	deadline = now_ns() + START_SECONDS * NSEC;
 	remap_pages(region, readers_began);
@@ -424,8 +540,8 @@ static void measure(void)
 
 	for (i = 0; i < BUCKETS; i++)
 		calls += lat.mmaps[i] + lat.munmaps[i];
-	printf("run file=%s readers=%u busyloops=%u busyduration_ms=%g vmas=%u",
-	       opt.file, opt.readers, opt.busyloops, opt.busyduration, opt.vmas);
+	printf("run file=%s readers=%u busyloops=%u busyduration_ms=%g vmas=%u resident_mib=%u",
+	       opt.file, opt.readers, opt.busyloops, opt.busyduration, opt.vmas, opt.resident);
 	printf(" seconds=%.3f calls=%llu mean_ns=%llu max_ns=%llu clock_ns=%llu",
 	       (end - start) / 1e9, calls, lat.sum / calls, lat.max, clock_cost());
 	printf(" passes=%llu reads=%llu bytes=%llu busyperiods=%llu\n",
@@ -441,10 +557,11 @@ static void print_usage(FILE *to)
 	      "while others on CPU 1 read its /proc/PID/FILE.\n"
 	      "  --readers N          processes that read, at nice 15 (default 2)\n"
 	      "  --file FILE          file of /proc/PID that they read (default maps),\n"
-	      "                       or PROCMAP_QUERY:name\n"
+	      "                       or PROCMAP_QUERY:name, PAGEMAP_SCAN\n"
 	      "  --busyloops N        processes that preempt them (default 2)\n"
 	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
 	      "  --vmas N             VMAs that the target has besides (default 0)\n"
+	      "  --resident MIB       memory that the target has besides (default 0)\n"
 	      "  --duration SECONDS   time of the measurement (default 10)\n"
 	      "  --help               this text\n"
 	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS, the\n"
@@ -470,6 +587,7 @@ int main(int argc, char **argv)
 		{ "busyloops", required_argument, NULL, 'l' },
 		{ "busyduration", required_argument, NULL, 'b' },
 		{ "vmas", required_argument, NULL, 'v' },
+		{ "resident", required_argument, NULL, 'm' },
 		{ "duration", required_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
@@ -492,6 +610,9 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			opt.vmas = parse_number("vmas", optarg, 0, 1e7);
+			break;
+		case 'm':
+			opt.resident = parse_number("resident", optarg, 0, 1e6);
 			break;
 		case 'd':
 			opt.duration = parse_number("duration", optarg, 0.01, 1e6);

@@ -5,9 +5,14 @@
 #
 #	table	latencies of all runs of a kernel together
 #	runs	latencies of each run
+#	points	for the plot of --files: "# KERNEL", then lines of NAME P99_US MAX_US,
+#		where NAME is a file or "floor"; two empty lines
 #	curve	for the plot: "# KERNEL readers|floor", then lines of LATENCY_US
 #		SHARE: this share of the calls took longer; two empty lines. The
 #		10,000th part with the least latencies, clock steps mostly, is left out.
+#
+# With -v by_file=1, for the rows of bench/run --files, each file counts for itself,
+# and the table has the p99 and max over those of the floor on the same kernel.
 #
 # A percentile is the end of the histogram's bucket that it falls into. A bucket
 # is at most 3 % wide.
@@ -21,9 +26,18 @@ function value(key,	i)
 	exit status = 1
 }
 
+# The order of the tables and plots is that of the rows.
 function add(set,	worst)
 {
 	worst = value("max_ns") + 0
+	if (!(kernel in have_kernel)) {
+		have_kernel[kernel] = 1
+		kernels[++nr_kernels] = kernel
+	}
+	if (!(name in have_name)) {
+		have_name[name] = 1
+		names[++nr_names] = name
+	}
 	if (!(set in calls))
 		sets[++nr_sets] = set
 	calls[set] += value("calls")
@@ -53,10 +67,34 @@ function percentile(set, share,	low, width, n)
 
 function print_line(set)
 {
-	printf "%-20s %9d %9.1f %9.1f %9.1f %9.1f %9.1f %8d\n", set, calls[set],
+	printf set_format " %9d %9.1f %9.1f %9.1f %9.1f %9.1f %8d", set, calls[set],
 	       sum[set] / calls[set] / 1000, percentile(set, 0.5) / 1000,
 	       percentile(set, 0.99) / 1000, percentile(set, 0.999) / 1000,
 	       max[set] / 1000, passes[set]
+}
+
+# The lines of one file for each kernel, and what its p99 and max are over the floor's.
+function print_file(name,	k, set, floor)
+{
+	for (k = 1; k <= nr_kernels; k++) {
+		set = kernels[k] " " name
+		floor = kernels[k] " floor"
+		print_line(set)
+		if (name != "floor")
+			printf " %10.2f %10.2f", percentile(set, 0.99) / percentile(floor, 0.99),
+			       max[set] / max[floor]
+		print ""
+	}
+}
+
+function print_points(kernel,	n, set)
+{
+	print "# " kernel
+	for (n = 1; n <= nr_names; n++) {
+		set = kernel " " names[n]
+		print names[n], percentile(set, 0.99) / 1000, max[set] / 1000
+	}
+	print "\n"
 }
 
 function print_curve(set,	low, width, above)
@@ -77,6 +115,10 @@ function ratio(what, a, b)
 		printf "%-44s %8.2f\n", "p99 " what ":", percentile(a, 0.99) / percentile(b, 0.99)
 }
 
+BEGIN {
+	set_format = by_file ? "%-29s" : "%-20s"
+}
+
 $1 == "boot" {
 	kernel = value("kernel")
 	boot = value("n")
@@ -84,7 +126,10 @@ $1 == "boot" {
 }
 
 $1 == "run" {
-	set = kernel " " (value("readers") > 0 ? "readers" : "floor")
+	name = "floor"
+	if (value("readers") > 0)
+		name = by_file ? value("file") : "readers"
+	set = kernel " " name
 	if (show == "runs")
 		set = set " " boot
 	add(set)
@@ -98,16 +143,27 @@ NF == 3 && !/^#/ {
 END {
 	if (status)
 		exit status
-	if (show != "curve")
-		printf "%-20s %9s %9s %9s %9s %9s %9s %8s\n", "latency in us", "calls", "mean",
+	if (show == "table" || show == "runs") {
+		printf set_format " %9s %9s %9s %9s %9s %9s %8s", "latency in us", "calls", "mean",
 		       "p50", "p99", "p99.9", "max", "reads"
-	for (i = 1; i <= nr_sets; i++) {
-		if (show == "curve")
-			print_curve(sets[i])
-		else
-			print_line(sets[i])
+		print (by_file && show == "table") ? "  p99/floor  max/floor" : ""
 	}
-	if (show == "table") {
+	if (show == "table" && by_file)
+		for (i = 1; i <= nr_names; i++)
+			print_file(names[i])
+	else if (show == "points")
+		for (i = 1; i <= nr_kernels; i++)
+			print_points(kernels[i])
+	else
+		for (i = 1; i <= nr_sets; i++) {
+			if (show == "curve") {
+				print_curve(sets[i])
+			} else {
+				print_line(sets[i])
+				print ""
+			}
+		}
+	if (show == "table" && !by_file) {
 		ratio("stock, readers / floor", "stock readers", "stock floor")
 		ratio("patched, readers / floor (at most 1.5)", "patched readers", "patched floor")
 		ratio("with readers, stock / patched (at least 30)", "stock readers",

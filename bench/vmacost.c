@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * vmacost - what reading /proc/PID/FILE, or PROCMAP_QUERY, costs per VMA, in
+ * vmacost - what reading /proc/PID/FILE, or an ioctl on it, costs per VMA, in
  * instructions
  *
  * Run it in a guest that counts them: vm/run --icount, one CPU.  There the
@@ -13,12 +13,20 @@
  *	file	of one page each, private, of one file
  *	files	the same, the next VMA always of the next of eight files
  *
+ * All pages are present: those of anon have been written to, those of files are
+ * copies where the VMA may be written to.
+ *
  * It then waits, and this process reads its FILE from start to end with a
  * 64 KiB buffer, --reads times after one time that does not count.  Nobody
  * else runs but the timer interrupt, which counts too (less than 1 %).
  *
  * With PROCMAP_QUERY for the FILE it asks for each VMA by that ioctl instead,
- * with PROCMAP_QUERY:name for its name too.
+ * with PROCMAP_QUERY:name for its name too.  Of pagemap it reads the entries of
+ * all that is mapped, with the 64 KiB of 8192 pages in one pread if they lie side
+ * by side, as those that the child made do; with pagemap:vma, those of each VMA
+ * with a pread of their own, here of 8 bytes.  With PAGEMAP_SCAN it asks by that
+ * ioctl for the pages that are present, of all addresses; pages side by side are
+ * one region in what it returns.
  *
  * The cost per VMA is the difference between two children with few and many
  * VMAs, so that what is the same for both cancels:
@@ -56,6 +64,8 @@
 #define PAGE		4096UL
 #define READ_SIZE	(64UL << 10)
 #define FILES		8
+#define OTHER_VMAS	1000		/* more than a child has before it makes any */
+#define USER_END	((1UL << 47) - PAGE)
 #define LOOPS		10000000ULL
 
 static struct {
@@ -74,6 +84,14 @@ static struct {
 static char dir[32] = "/tmp/vmacost.XXXXXX";
 static int files[FILES];
 static pid_t child;
+
+/* What the child has mapped, to read pagemap by. */
+static struct {
+	unsigned long start;
+	unsigned long end;
+} *ranges;
+
+static unsigned int nr_ranges;
 
 static unsigned long long clock_ns(void)
 {
@@ -166,11 +184,14 @@ static void make_vmas(const char *kind, unsigned int vmas)
 		char *page = p + i * PAGE;
 		int fd = files[!strcmp(kind, "files") ? i % FILES : 0];
 
-		if (!strcmp(kind, "anon"))
+		if (!strcmp(kind, "anon")) {
+			check_made(mprotect(page, PAGE, PROT_READ | PROT_WRITE));
+			*page = 1;
 			check_made(mprotect(page, PAGE, prot));
-		else
-			check_made(mmap(page, PAGE, prot, MAP_PRIVATE | MAP_FIXED, fd,
-					i % 4 * PAGE) == MAP_FAILED);
+		} else {
+			check_made(mmap(page, PAGE, prot, MAP_PRIVATE | MAP_FIXED | MAP_POPULATE,
+					fd, i % 4 * PAGE) == MAP_FAILED);
+		}
 	}
 }
 
@@ -211,16 +232,26 @@ static int open_file(const char *file)
 	return fd;
 }
 
-static unsigned int count_vmas(void)
+/* Return the number of VMAs, and set the ranges: of each, or of those side by side. */
+static unsigned int find_vmas(void)
 {
 	FILE *maps = fdopen(open_file("maps"), "r");
-	unsigned int lines = 0;
-	int c;
+	bool each = !strcmp(opt.file, "pagemap:vma");
+	unsigned long start, end;
+	unsigned int vmas = 0;
 
-	while ((c = getc(maps)) != EOF)
-		lines += c == '\n';
+	nr_ranges = 0;
+	while (fscanf(maps, "%lx-%lx%*[^\n]", &start, &end) == 2) {
+		if (++vmas > opt.many + OTHER_VMAS)
+			errx(1, "the child has more than %u VMAs", opt.many + OTHER_VMAS);
+		if (end > USER_END)
+			continue;
+		if (each || !nr_ranges || start != ranges[nr_ranges - 1].end)
+			ranges[nr_ranges++].start = start;
+		ranges[nr_ranges - 1].end = end;
+	}
 	fclose(maps);
-	return lines;
+	return vmas;
 }
 
 static void read_file(void)
@@ -260,12 +291,59 @@ static void query_all(bool named)
 	close(fd);
 }
 
+static void read_pagemap(void)
+{
+	static char buf[READ_SIZE];
+	int fd = open_file("pagemap");
+	unsigned int i;
+
+	for (i = 0; i < nr_ranges; i++) {
+		unsigned long at = ranges[i].start / PAGE * 8;
+		unsigned long end = ranges[i].end / PAGE * 8;
+
+		while (at < end) {
+			ssize_t len = pread(fd, buf, end - at < READ_SIZE ? end - at : READ_SIZE,
+					    at);
+
+			if (len <= 0)
+				err(1, "reading pagemap at %#lx", at / 8 * PAGE);
+			at += len;
+		}
+	}
+	close(fd);
+}
+
+static void scan_all(void)
+{
+	static struct page_region regions[1000];
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.end = USER_END,
+		.vec = (uintptr_t)regions,
+		.vec_len = sizeof(regions) / sizeof(*regions),
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+	int fd = open_file("pagemap");
+
+	do {
+		if (ioctl(fd, PAGEMAP_SCAN, &scan) < 0)
+			err(1, "PAGEMAP_SCAN");
+		scan.start = scan.walk_end;
+	} while (scan.start < scan.end);
+	close(fd);
+}
+
 static void go_through(void)
 {
 	if (!strcmp(opt.file, "PROCMAP_QUERY"))
 		query_all(false);
 	else if (!strcmp(opt.file, "PROCMAP_QUERY:name"))
 		query_all(true);
+	else if (!strcmp(opt.file, "PAGEMAP_SCAN"))
+		scan_all();
+	else if (!strcmp(opt.file, "pagemap") || !strcmp(opt.file, "pagemap:vma"))
+		read_pagemap();
 	else
 		read_file();
 }
@@ -277,8 +355,9 @@ static double read_cost(const char *kind, unsigned int want, unsigned int *vmas)
 	unsigned int i;
 
 	start_child(kind, want);
-	*vmas = count_vmas();
+	*vmas = find_vmas();
 	go_through();
+	usleep(200000);		/* RCU frees the VMAs of the last child meanwhile */
 	count = __rdtsc();
 	for (i = 0; i < opt.reads; i++)
 		go_through();
@@ -312,7 +391,8 @@ static void print_usage(FILE *to)
 	      "Count the instructions per VMA of an uncontended read of /proc/PID/FILE.  To be\n"
 	      "run in a guest that counts instructions: vm/run --icount.\n"
 	      "  --file FILE    file of /proc/PID to read (default maps)\n"
-	      "                 or PROCMAP_QUERY, PROCMAP_QUERY:name\n"
+	      "                 or PROCMAP_QUERY, PROCMAP_QUERY:name, pagemap:vma,\n"
+	      "                 PAGEMAP_SCAN\n"
 	      "  --kind KIND    VMAs: anon, file or files (of eight files); default: each\n"
 	      "  --few N        VMAs of the child to compare with (default 80)\n"
 	      "  --many N       VMAs of the child (default 8000)\n"
@@ -376,6 +456,9 @@ int main(int argc, char **argv)
 		return 2;
 	}
 
+	ranges = calloc(opt.many + OTHER_VMAS, sizeof(*ranges));
+	if (!ranges)
+		err(1, "calloc");
 	calibrate();
 	atexit(remove_files);
 	atexit(end_child);
