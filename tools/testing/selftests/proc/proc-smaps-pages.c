@@ -1022,15 +1022,26 @@ static void links_prepare(struct target *t)
 	map_file(t, (char *)t->ctl->hi + t->page, t->page, PROT_READ, 0, 0);
 }
 
+static const char *link_at(unsigned long start, unsigned long end)
+{
+	static char path[96];
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", known.target->pid,
+		 start, end);
+	return path;
+}
+
 /* The path of the link, or of the one next to it. */
 static const char *link_of(const struct window *w, bool stable)
 {
-	static char path[96];
-	unsigned long lo = stable ? w->hi + page : w->lo;
+	return stable ? link_at(w->hi + page, w->hi + 2 * page) : link_at(w->lo, w->hi);
+}
 
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", known.target->pid,
-		 lo, stable ? lo + page : w->hi);
-	return path;
+static bool no_link(unsigned long start, unsigned long end)
+{
+	char name[64];
+
+	return readlink(link_at(start, end), name, sizeof(name)) < 0 && errno == ENOENT;
 }
 
 static int pass_readlink(struct window *w, void *arg)
@@ -1043,6 +1054,8 @@ static int pass_readlink(struct window *w, void *arg)
 	b = !strcmp(name, "/memfd:b (deleted)");
 	if (!b && strcmp(name, "/memfd:a (deleted)"))
 		return wrong(w, "readlink: %s", name);
+	if (!no_link(w->lo, w->hi - page) || !no_link(w->lo + page, w->hi))
+		return wrong(w, "a link to a part");
 	w->seen[b]++;
 	return 0;
 }

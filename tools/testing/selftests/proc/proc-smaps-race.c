@@ -1224,6 +1224,42 @@ TEST_F_TIMEOUT(big, pagemap_scan, test_timeout())
 }
 
 /*
+ * Who wants a VMA does not wait for the walk of all its page tables: the reader
+ * lets it go when somebody waits, and locks it again. The VMAs alone, three at a
+ * time, are not that many.
+ */
+#define MANY_LOCKS 6
+
+static int pass_lets_go(struct window *w, void *arg)
+{
+	long walks = maps_lockless_walks();
+	int ret = pass_scan(w, arg);
+
+	walks = maps_lockless_walks() - walks;
+	if (walks > (long)w->mixed)
+		w->mixed = walks;
+	return ret;
+}
+
+TEST_F_TIMEOUT(big, lets_go, test_timeout())
+{
+	struct window *w = &self->window;
+	int fd;
+
+	if (!scan_open(_metadata, &self->target, &fd))
+		return;
+	if (maps_lockless_walks() < 0)
+		SKIP(return, "no vma_lock_walk in /proc/vmstat");
+	big_window(_metadata, &self->target, w, 0);
+	w->nr = 0;
+	if (race_verdict(_metadata, w, race_run(&self->target, w, duration_ms(),
+						pass_lets_go, &fd))) {
+		note("at most %lu locks", w->mixed);
+		EXPECT_LT(MANY_LOCKS, w->mixed);
+	}
+}
+
+/*
  * The target does nothing, but another task wants the CPU of the reader, who must
  * not forget where it was when it lets that run.
  */
