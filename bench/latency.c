@@ -24,6 +24,11 @@
  *	PAGEMAP_SCAN		that ioctl for all pages that are present, of all
  *				addresses
  *
+ * With --big GIB the target has a VMA of that size, with --filled MIB of pages evenly
+ * spread over it, and the calls are the mprotect() of one of these pages after the
+ * other, to read-only and back: each wants the VMA that readers walk.  It is not
+ * there yet when pagemap's readers look what is mapped.
+ *
  * And --busyloops processes at nice 0, which compute for --busyduration ms by
  * the clock and then sleep for 1 ms.  They keep preempting the readers.
  *
@@ -35,7 +40,8 @@
  *
  *	LOW MMAPS MUNMAPS
  *
- * This many calls of each kind took at least LOW ns and less than the next
+ * This many calls of each kind (with --big those to write again, and those to
+ * read-only) took at least LOW ns and less than the next
  * bucket, which begins at most 1/32 (3 %) higher.  Units are in the names of
  * the keys.  mean_ns and max_ns are exact.  passes are those over the whole FILE,
  * reads the system calls that they took.
@@ -102,7 +108,10 @@ static struct {
 	const char *file;
 	unsigned int vmas;
 	unsigned int resident;
+	unsigned int big;
+	unsigned int filled;
 } opt = {
+	.filled = 4,
 	.readers = 2,
 	.busyloops = 2,
 	.busyduration = 2,
@@ -407,27 +416,55 @@ static void record(__u64 *buckets, __u64 ns)
 		lat.max = ns;
 }
 
-/* Unmap and map the pages of @region in turn until @done.  Return the time. */
-static __u64 remap_pages(char *region, bool (*done)(__u64 now))
+/* A mapping of --big GiB; --filled says how far apart its pages are. */
+static char *map_big(size_t size, size_t step)
+{
+	char *p = map(size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+	size_t offset;
+
+	if (madvise(p, size, MADV_NOHUGEPAGE))
+		err(1, "madvise");
+	for (offset = 0; offset < size; offset += step)
+		p[offset] = 1;
+	return p;
+}
+
+static void remove_page(char *page)
+{
+	if (opt.big)
+		protect(page, PAGE, PROT_READ);
+	else if (munmap(page, PAGE))
+		err(1, "munmap");
+}
+
+static void restore_page(char *page)
+{
+	if (opt.big)
+		protect(page, PAGE, PROT_READ | PROT_WRITE);
+	else if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
+		err(1, "mmap");
+}
+
+/* Take away and restore a page in each @step of @region until @done.  Return the time. */
+static __u64 change_pages(char *region, size_t size, size_t step, bool (*done)(__u64 now))
 {
 	static size_t offset;
 	__u64 start, middle, end;
 
 	do {
-		char *page = region + offset;
-
 		start = now_ns();
-		if (munmap(page, PAGE))
-			err(1, "munmap");
+		remove_page(region + offset);
 		middle = now_ns();
-		if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
-			err(1, "mmap");
+		restore_page(region + offset);
 		end = now_ns();
 
 		record(lat.munmaps, middle - start);
 		record(lat.mmaps, end - middle);
-		offset = (offset + PAGE) % REGION;
+		offset += step;
+		if (offset >= size)
+			offset = 0;
 	} while (!done(end));
 	return end;
 }
@@ -497,6 +534,7 @@ static void measure(void)
 	struct progress before[2], after[2];
 	unsigned int all = opt.readers + opt.busyloops;
 	__u64 start, end, calls = 0;
+	size_t size = REGION, step = PAGE;
 	char *region;
 	unsigned int i;
 
@@ -523,16 +561,21 @@ static void measure(void)
 	if (mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 		 -1, 0) != region)
 		err(1, "mmap");
+	if (opt.big) {
+		size = (size_t)opt.big << 30;
+		step = size / (opt.filled << 8) / PAGE * PAGE;
+		region = map_big(size, step);
+	}
 
 	deadline = now_ns() + START_SECONDS * NSEC;
-	remap_pages(region, readers_began);
+	change_pages(region, size, step, readers_began);
 	memset(&lat, 0, sizeof(lat));
 
 	sum_up(&before[0], 0, opt.readers);
 	sum_up(&before[1], opt.readers, all);
 	start = now_ns();
 	deadline = start + opt.duration * NSEC;
-	end = remap_pages(region, time_is_up);
+	end = change_pages(region, size, step, time_is_up);
 	sum_up(&after[0], 0, opt.readers);
 	sum_up(&after[1], opt.readers, all);
 	check_children();
@@ -542,6 +585,8 @@ static void measure(void)
 		calls += lat.mmaps[i] + lat.munmaps[i];
 	printf("run file=%s readers=%u busyloops=%u busyduration_ms=%g vmas=%u resident_mib=%u",
 	       opt.file, opt.readers, opt.busyloops, opt.busyduration, opt.vmas, opt.resident);
+	if (opt.big)
+		printf(" big_gib=%u filled_mib=%u", opt.big, opt.filled);
 	printf(" seconds=%.3f calls=%llu mean_ns=%llu max_ns=%llu clock_ns=%llu",
 	       (end - start) / 1e9, calls, lat.sum / calls, lat.max, clock_cost());
 	printf(" passes=%llu reads=%llu bytes=%llu busyperiods=%llu\n",
@@ -562,6 +607,8 @@ static void print_usage(FILE *to)
 	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
 	      "  --vmas N             VMAs that the target has besides (default 0)\n"
 	      "  --resident MIB       memory that the target has besides (default 0)\n"
+	      "  --big GIB            measure mprotect() of pages of a mapping of that size\n"
+	      "  --filled MIB         memory in it (default 4)\n"
 	      "  --duration SECONDS   time of the measurement (default 10)\n"
 	      "  --help               this text\n"
 	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS, the\n"
@@ -588,6 +635,8 @@ int main(int argc, char **argv)
 		{ "busyduration", required_argument, NULL, 'b' },
 		{ "vmas", required_argument, NULL, 'v' },
 		{ "resident", required_argument, NULL, 'm' },
+		{ "big", required_argument, NULL, 'g' },
+		{ "filled", required_argument, NULL, 'F' },
 		{ "duration", required_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
@@ -614,6 +663,12 @@ int main(int argc, char **argv)
 		case 'm':
 			opt.resident = parse_number("resident", optarg, 0, 1e6);
 			break;
+		case 'g':
+			opt.big = parse_number("big", optarg, 1, 1e5);
+			break;
+		case 'F':
+			opt.filled = parse_number("filled", optarg, 1, 1e6);
+			break;
 		case 'd':
 			opt.duration = parse_number("duration", optarg, 0.01, 1e6);
 			break;
@@ -629,6 +684,8 @@ int main(int argc, char **argv)
 		print_usage(stderr);
 		return 2;
 	}
+	if (opt.big && opt.filled > opt.big << 10)
+		errx(2, "--filled is more than --big");
 	measure();
 	return 0;
 }
