@@ -296,8 +296,8 @@ unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
  *
  * Context: Process context, may sleep, but not when it has returned a VMA, see
  * proc_vma_walk_next().
- * Return: The VMA, locked as it has been since @pages began; NULL if there is
- * none any more; ERR_PTR(-EINTR) on a fatal signal. With NULL or an error no
+ * Return: The VMA, locked, and unchanged since @pages began with it; NULL if there
+ * is none any more; ERR_PTR(-EINTR) on a fatal signal. With NULL or an error no
  * VMA is locked.
  */
 struct vm_area_struct *proc_vma_walk_pages(struct proc_vma_walk *walk,
@@ -306,8 +306,12 @@ struct vm_area_struct *proc_vma_walk_pages(struct proc_vma_walk *walk,
 	struct vm_area_struct *vma = walk->vma, *old;
 	unsigned long at = walk->shown, shown;
 	bool again = true;
-	int tries = 0;
 	unsigned int seq;
+	int tries = 0;
+
+	/* If this is the rest of a VMA that keeps changing, do not try in vain */
+	if (walk->cut && walk->cut == walk->sought)
+		tries = WALK_PAGES_TRIES;
 
 	for (;;) {
 		at = pages(vma, at, again, data);
