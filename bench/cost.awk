@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Print the rows of bench/run --cost as a table: instructions per VMA of a read
-# on each kernel, the mean of its boots, and the last kernel's over the first
-# one's. What differs between boots is when timers interrupt.
+# Print the rows of bench/run --cost as tables: instructions per VMA of a read, and
+# those per read, on each kernel, the mean of its boots, and the last kernel's over
+# the first one's. What differs between boots is when timers interrupt.
 
 $1 == "boot" {
 	kernel = substr($2, length("kernel=") + 1)
@@ -17,12 +17,18 @@ $1 == "cost" {
 		split($i, pair, "=")
 		field[pair[1]] = pair[2]
 	}
-	row = field["file"] " " field["kind"] " " field["few"] " to " field["many"] " VMAs"
+	if (/ instructions_per_read=/) {
+		unit = "read"
+		row = field["file"] ", " field["bytes"] " B, " field["vmas"] " VMAs"
+	} else {
+		unit = "VMA"
+		row = field["file"] " " field["kind"] " " field["few"] " to " field["many"] " VMAs"
+	}
 	if (!(row in have)) {
 		have[row] = 1
-		rows[++nr_rows] = row
+		rows[unit, ++nr_rows[unit]] = row
 	}
-	cost = field["instructions_per_vma"] + 0
+	cost = field["instructions_per_" tolower(unit)] + 0
 	set = kernel SUBSEP row
 	sum[set] += cost
 	boots[set]++
@@ -39,17 +45,28 @@ function mean(kernel, row)
 	return sum[kernel, row] / boots[kernel, row]
 }
 
-END {
-	printf "%-42s", "instructions per VMA"
+function print_table(unit,	k, r, row)
+{
+	printf "%-42s", "instructions per " unit
 	for (k = 1; k <= nr_kernels; k++)
 		printf " %10s", kernels[k]
 	print (nr_kernels > 1) ? "    ratio" : ""
-	for (r = 1; r <= nr_rows; r++) {
-		printf "%-42s", rows[r]
+	for (r = 1; r <= nr_rows[unit]; r++) {
+		row = rows[unit, r]
+		printf "%-42s", row
 		for (k = 1; k <= nr_kernels; k++)
-			printf " %10.2f", mean(kernels[k], rows[r])
+			printf " %10.2f", mean(kernels[k], row)
 		if (nr_kernels > 1)
-			printf " %8.3f", mean(kernels[nr_kernels], rows[r]) / mean(kernels[1], rows[r])
+			printf " %8.3f", mean(kernels[nr_kernels], row) / mean(kernels[1], row)
+		print ""
+	}
+}
+
+END {
+	print_table("VMA")
+	if (nr_rows["read"]) {
+		print ""
+		print_table("read")
 		print ""
 	}
 	printf "Boots of one kernel differ by at most %.3f %%.\n", spread * 100

@@ -23,6 +23,7 @@
  *				name
  *	PAGEMAP_SCAN		that ioctl for all pages that are present, of all
  *				addresses
+ *	mem			the memory of --resident, by preads of 64 KiB
  *
  * With --big GIB the target has a VMA of that size, with --filled MIB of pages evenly
  * spread over it, and the calls are the mprotect() of one of these pages after the
@@ -38,13 +39,17 @@
  * Output: a line of "run" and key=value pairs, then the latencies, one line
  * for each bucket that is not empty:
  *
- *	LOW MMAPS MUNMAPS
+ *	LOW MMAPS MUNMAPS READS
  *
  * This many calls of each kind (with --big those to write again, and those to
  * read-only) took at least LOW ns and less than the next
  * bucket, which begins at most 1/32 (3 %) higher.  Units are in the names of
- * the keys.  mean_ns and max_ns are exact.  passes are those over the whole FILE,
- * reads the system calls that they took.
+ * the keys.  mean_ns, max_ns and read_max_ns are exact.
+ *
+ * passes are those over the whole FILE, reads the system calls that they took and
+ * that returned something, not the end of the file.  READS and read_max_ns are how
+ * long these took their reader, preemption included.  All are those that ended while
+ * the target measured.
  *
  * Errors: 1 if the measurement could not be made (the reason is on stderr,
  * nothing on stdout), 2 for a wrong command line.
@@ -82,16 +87,26 @@
 #define START_SECONDS	60
 #define NSEC		1000000000ULL
 
-/* What a child has done so far; it alone writes it. */
+#define SUB_BITS	5
+#define SUB_BUCKETS	32	/* 1 << SUB_BITS */
+#define BUCKETS		((64 - SUB_BITS) * SUB_BUCKETS)
+
+enum period { WARM_UP, MEASURED, OVER, PERIODS };
+
+/* What a child has done in a period; it alone writes it. */
 struct progress {
 	__u64 rounds;	/* passes over the file, or busy periods */
 	__u64 reads;		/* calls of read(), pread() or ioctl() that succeeded */
 	__u64 bytes;
+	__u64 max;		/* ns of the longest of the reads */
+	__u64 buckets[BUCKETS];	/* these by how long they took */
 };
 
-#define SUB_BITS	5
-#define SUB_BUCKETS	32	/* 1 << SUB_BITS */
-#define BUCKETS		((64 - SUB_BITS) * SUB_BUCKETS)
+/* What the target and its children share. */
+struct shared {
+	enum period period;
+	struct progress progress[MAX_CHILDREN][PERIODS];
+};
 
 struct latencies {
 	__u64 mmaps[BUCKETS];
@@ -119,7 +134,7 @@ static struct {
 	.file = "maps",
 };
 
-static struct progress *progress;
+static struct shared *shared;
 static struct latencies lat;
 static pid_t children[MAX_CHILDREN];
 static unsigned int nr_children;
@@ -168,6 +183,24 @@ static void count(__u64 *counter, __u64 n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+static enum period current_period(void)
+{
+	return __atomic_load_n(&shared->period, __ATOMIC_RELAXED);
+}
+
+/* Count a call that began at @start and returned @bytes, for the period that it ended in. */
+static void count_read(struct progress *done, __u64 start, __u64 bytes)
+{
+	__u64 ns = now_ns() - start;
+
+	done += current_period();
+	count(&done->reads, 1);
+	count(&done->bytes, bytes);
+	count(&done->buckets[bucket_of(ns)], 1);
+	if (ns > done->max)
+		done->max = ns;
+}
+
 static char buf[READ_SIZE];
 
 /* What the target has mapped; VMAs side by side make one range. */
@@ -177,56 +210,72 @@ static struct {
 } ranges[MAX_RANGES];
 
 static unsigned int nr_ranges;
+static char *resident;	/* the memory of --resident */
 
 static void read_all(int fd, struct progress *done)
 {
 	ssize_t len;
+	__u64 start;
 
-	while ((len = read(fd, buf, READ_SIZE)) > 0) {
-		count(&done->bytes, len);
-		count(&done->reads, 1);
+	for (;;) {
+		start = now_ns();
+		len = read(fd, buf, READ_SIZE);
+		if (len <= 0)
+			break;
+		count_read(done, start, len);
 	}
 	if (len < 0 || lseek(fd, 0, SEEK_SET))
 		err(1, "reading %s", opt.file);
+}
+
+static void read_from_to(int fd, struct progress *done, __u64 at, __u64 end)
+{
+	ssize_t len;
+	__u64 start;
+
+	while (at < end) {
+		start = now_ns();
+		len = pread(fd, buf, end - at < READ_SIZE ? end - at : READ_SIZE, at);
+		if (len < 0)
+			err(1, "reading %s at %#llx", opt.file, at);
+		if (!len)
+			errx(1, "%s ended at %#llx", opt.file, at);
+		count_read(done, start, len);
+		at += len;
+	}
 }
 
 static void read_pagemap(int fd, struct progress *done)
 {
 	unsigned int i;
 
-	for (i = 0; i < nr_ranges; i++) {
-		__u64 at = ranges[i].start / PAGE * sizeof(__u64);
-		__u64 end = ranges[i].end / PAGE * sizeof(__u64);
+	for (i = 0; i < nr_ranges; i++)
+		read_from_to(fd, done, ranges[i].start / PAGE * sizeof(__u64),
+			     ranges[i].end / PAGE * sizeof(__u64));
+}
 
-		while (at < end) {
-			ssize_t len = pread(fd, buf, end - at < READ_SIZE ? end - at : READ_SIZE,
-					    at);
+static void read_mem(int fd, struct progress *done)
+{
+	__u64 start = (uintptr_t)resident;
 
-			if (len < 0)
-				err(1, "reading pagemap");
-			if (!len)
-				errx(1, "pagemap ended at %#llx", at / sizeof(__u64) * PAGE);
-			count(&done->bytes, len);
-			count(&done->reads, 1);
-			at += len;
-		}
-	}
+	read_from_to(fd, done, start, start + ((__u64)opt.resident << 20));
 }
 
 /* Ask for one VMA after the other, with its name, from the first to the last. */
 static void query_all(int fd, struct progress *done)
 {
 	struct procmap_query query = { .size = sizeof(query) };
+	__u64 start;
 
 	query.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
 	for (;;) {
 		query.query_addr = query.vma_end;
 		query.vma_name_addr = (uintptr_t)buf;
 		query.vma_name_size = PAGE;
+		start = now_ns();
 		if (ioctl(fd, PROCMAP_QUERY, &query))
 			break;
-		count(&done->bytes, sizeof(query) + query.vma_name_size);
-		count(&done->reads, 1);
+		count_read(done, start, sizeof(query) + query.vma_name_size);
 	}
 	if (errno != ENOENT)
 		err(1, "PROCMAP_QUERY");
@@ -242,14 +291,15 @@ static void scan_all(int fd, struct progress *done)
 		.category_mask = PAGE_IS_PRESENT,
 		.return_mask = PAGE_IS_PRESENT,
 	};
+	__u64 start;
 	int regions;
 
 	do {
+		start = now_ns();
 		regions = ioctl(fd, PAGEMAP_SCAN, &scan);
 		if (regions < 0)
 			err(1, "PAGEMAP_SCAN");
-		count(&done->bytes, regions * sizeof(struct page_region));
-		count(&done->reads, 1);
+		count_read(done, start, regions * sizeof(struct page_region));
 		scan.start = scan.walk_end;
 	} while (scan.start < scan.end);
 }
@@ -293,6 +343,8 @@ static void reader(struct progress *done, pid_t target)
 	if (!strcmp(file, "pagemap")) {
 		find_ranges(target);
 		pass = read_pagemap;
+	} else if (!strcmp(file, "mem")) {
+		pass = read_mem;
 	} else if (!strcmp(file, "PROCMAP_QUERY:name")) {
 		file = "maps";
 		pass = query_all;
@@ -303,7 +355,7 @@ static void reader(struct progress *done, pid_t target)
 	fd = open_file(target, file);
 	for (;;) {
 		pass(fd, done);
-		count(&done->rounds, 1);
+		count(&done[current_period()].rounds, 1);
 	}
 }
 
@@ -317,7 +369,7 @@ static void busy_loop(struct progress *done, pid_t target)
 		end = now_ns() + opt.busyduration * 1000000;
 		while (now_ns() < end)
 			;
-		count(&done->rounds, 1);
+		count(&done[current_period()].rounds, 1);
 		nanosleep(&pause, NULL);
 	}
 }
@@ -348,7 +400,7 @@ static void start_child(void (*work)(struct progress *, pid_t))
 	if (getppid() != target)
 		_exit(1);
 	pin(1);
-	work(&progress[child], target);
+	work(shared->progress[child], target);
 }
 
 static void check_children(void)
@@ -403,8 +455,10 @@ static void add_vmas(unsigned int vmas)
 /* Pages that mlockall() will fill. */
 static void add_resident(size_t size)
 {
-	if (size && madvise(map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS), size,
-			    MADV_NOHUGEPAGE))
+	if (!size)
+		return;
+	resident = map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (madvise(resident, size, MADV_NOHUGEPAGE))
 		err(1, "madvise");
 }
 
@@ -476,7 +530,7 @@ static bool readers_began(__u64 now)
 	unsigned int i;
 
 	for (i = 0; i < opt.readers; i++) {
-		if (!__atomic_load_n(&progress[i].reads, __ATOMIC_RELAXED))
+		if (!__atomic_load_n(&shared->progress[i][WARM_UP].reads, __ATOMIC_RELAXED))
 			break;
 	}
 	if (i == opt.readers)
@@ -492,14 +546,29 @@ static bool time_is_up(__u64 now)
 	return now >= deadline;
 }
 
-static void sum_up(struct progress *sum, unsigned int from, unsigned int to)
+static void set_period(enum period next)
 {
-	memset(sum, 0, sizeof(*sum));
+	__atomic_store_n(&shared->period, next, __ATOMIC_RELAXED);
+}
+
+/* What children that have ended did in the measured period. */
+static struct progress sum_up(unsigned int from, unsigned int to)
+{
+	struct progress sum = {};
+	const struct progress *done;
+	unsigned int i;
+
 	for (; from < to; from++) {
-		sum->rounds += __atomic_load_n(&progress[from].rounds, __ATOMIC_RELAXED);
-		sum->reads += __atomic_load_n(&progress[from].reads, __ATOMIC_RELAXED);
-		sum->bytes += __atomic_load_n(&progress[from].bytes, __ATOMIC_RELAXED);
+		done = &shared->progress[from][MEASURED];
+		sum.rounds += done->rounds;
+		sum.reads += done->reads;
+		sum.bytes += done->bytes;
+		if (done->max > sum.max)
+			sum.max = done->max;
+		for (i = 0; i < BUCKETS; i++)
+			sum.buckets[i] += done->buckets[i];
 	}
+	return sum;
 }
 
 /* What an empty measurement takes: the least of many. */
@@ -518,28 +587,27 @@ static __u64 clock_cost(void)
 	return least;
 }
 
-static void print_latencies(void)
+static void print_latencies(const __u64 *reads)
 {
 	unsigned int i;
 
 	for (i = 0; i < BUCKETS; i++) {
-		if (lat.mmaps[i] || lat.munmaps[i])
-			printf("%llu %llu %llu\n", bucket_low(i), lat.mmaps[i],
-			       lat.munmaps[i]);
+		if (lat.mmaps[i] || lat.munmaps[i] || reads[i])
+			printf("%llu %llu %llu %llu\n", bucket_low(i), lat.mmaps[i],
+			       lat.munmaps[i], reads[i]);
 	}
 }
 
 static void measure(void)
 {
-	struct progress before[2], after[2];
+	struct progress readers, busyloops;
 	unsigned int all = opt.readers + opt.busyloops;
 	__u64 start, end, calls = 0;
 	size_t size = REGION, step = PAGE;
 	char *region;
 	unsigned int i;
 
-	progress = map(sizeof(*progress) * MAX_CHILDREN, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS);
+	shared = map(sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
 	pin(0);
 	add_vmas(opt.vmas);
 	add_resident((size_t)opt.resident << 20);
@@ -571,15 +639,15 @@ static void measure(void)
 	change_pages(region, size, step, readers_began);
 	memset(&lat, 0, sizeof(lat));
 
-	sum_up(&before[0], 0, opt.readers);
-	sum_up(&before[1], opt.readers, all);
+	set_period(MEASURED);
 	start = now_ns();
 	deadline = start + opt.duration * NSEC;
 	end = change_pages(region, size, step, time_is_up);
-	sum_up(&after[0], 0, opt.readers);
-	sum_up(&after[1], opt.readers, all);
+	set_period(OVER);
 	check_children();
 	end_children();
+	readers = sum_up(0, opt.readers);
+	busyloops = sum_up(opt.readers, all);
 
 	for (i = 0; i < BUCKETS; i++)
 		calls += lat.mmaps[i] + lat.munmaps[i];
@@ -589,10 +657,9 @@ static void measure(void)
 		printf(" big_gib=%u filled_mib=%u", opt.big, opt.filled);
 	printf(" seconds=%.3f calls=%llu mean_ns=%llu max_ns=%llu clock_ns=%llu",
 	       (end - start) / 1e9, calls, lat.sum / calls, lat.max, clock_cost());
-	printf(" passes=%llu reads=%llu bytes=%llu busyperiods=%llu\n",
-	       after[0].rounds - before[0].rounds, after[0].reads - before[0].reads,
-	       after[0].bytes - before[0].bytes, after[1].rounds - before[1].rounds);
-	print_latencies();
+	printf(" passes=%llu reads=%llu read_max_ns=%llu bytes=%llu busyperiods=%llu\n",
+	       readers.rounds, readers.reads, readers.max, readers.bytes, busyloops.rounds);
+	print_latencies(readers.buckets);
 }
 
 static void print_usage(FILE *to)
@@ -602,7 +669,8 @@ static void print_usage(FILE *to)
 	      "while others on CPU 1 read its /proc/PID/FILE.\n"
 	      "  --readers N          processes that read, at nice 15 (default 2)\n"
 	      "  --file FILE          file of /proc/PID that they read (default maps),\n"
-	      "                       or PROCMAP_QUERY:name, PAGEMAP_SCAN\n"
+	      "                       or PROCMAP_QUERY:name, PAGEMAP_SCAN; of mem they read\n"
+	      "                       what --resident adds\n"
 	      "  --busyloops N        processes that preempt them (default 2)\n"
 	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
 	      "  --vmas N             VMAs that the target has besides (default 0)\n"
@@ -611,7 +679,7 @@ static void print_usage(FILE *to)
 	      "  --filled MIB         memory in it (default 4)\n"
 	      "  --duration SECONDS   time of the measurement (default 10)\n"
 	      "  --help               this text\n"
-	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS, the\n"
+	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS READS, the\n"
 	      "least ns of a bucket and the calls in it.  Exits with 1 if it could not measure.\n",
 	      to);
 }
@@ -686,6 +754,8 @@ int main(int argc, char **argv)
 	}
 	if (opt.big && opt.filled > opt.big << 10)
 		errx(2, "--filled is more than --big");
+	if (!strcmp(opt.file, "mem") && !opt.resident)
+		errx(2, "--file mem reads the memory of --resident: give --resident 1 or more");
 	measure();
 	return 0;
 }

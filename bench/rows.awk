@@ -3,8 +3,9 @@
 # Read the rows of bench/run ("boot", "run" and the histogram of each run) and
 # print what -v show=... asks for:
 #
-#	table	latencies of all runs of a kernel together
-#	runs	latencies of each run
+#	table	latencies of all runs of a kernel together, and the p99 of the readers'
+#		own reads, or "-" where there are none or the rows, older ones, lack them
+#	runs	the same of each run
 #	points	for the plot of --files: "# KERNEL", then lines of NAME P99_US MAX_US,
 #		where NAME is a file or "floor"; two empty lines
 #	curve	for the plot: "# KERNEL readers|floor", then lines of LATENCY_US
@@ -45,6 +46,14 @@ function add(set,	worst)
 	passes[set] += value("passes")
 	if (worst > max[set])
 		max[set] = worst
+	if (/ read_max_ns=/ && value("read_max_ns") + 0 > max[reads_of(set)])
+		max[reads_of(set)] = value("read_max_ns") + 0
+}
+
+# The set of the calls of the readers of a set.
+function reads_of(set)
+{
+	return set " reads"
 }
 
 # The buckets as in latency.c: 64 of 1 ns, then 32 of 2 ns, 32 of 4 ns, ...
@@ -73,6 +82,14 @@ function print_line(set)
 	       max[set] / 1000, passes[set]
 }
 
+function print_reads(set)
+{
+	if (calls[reads_of(set)])
+		printf " %10.1f\n", percentile(reads_of(set), 0.99) / 1000
+	else
+		printf " %10s\n", "-"
+}
+
 # The lines of one file for each kernel, and what its p99 and max are over the floor's.
 function print_file(name,	k, set, floor)
 {
@@ -83,7 +100,9 @@ function print_file(name,	k, set, floor)
 		if (name != "floor")
 			printf " %10.2f %10.2f", percentile(set, 0.99) / percentile(floor, 0.99),
 			       max[set] / max[floor]
-		print ""
+		else
+			printf " %10s %10s", "", ""
+		print_reads(set)
 	}
 }
 
@@ -136,8 +155,11 @@ $1 == "run" {
 	next
 }
 
-NF == 3 && !/^#/ {
+# Older rows lack the fourth field, the reads.
+/^[0-9]/ {
 	histogram[set, $1 + 0] += $2 + $3
+	histogram[reads_of(set), $1 + 0] += $4
+	calls[reads_of(set)] += $4
 }
 
 END {
@@ -146,7 +168,7 @@ END {
 	if (show == "table" || show == "runs") {
 		printf set_format " %9s %9s %9s %9s %9s %9s %8s", "latency in us", "calls", "mean",
 		       "p50", "p99", "p99.9", "max", "reads"
-		print (by_file && show == "table") ? "  p99/floor  max/floor" : ""
+		print (by_file && show == "table" ? "  p99/floor  max/floor" : "") "   read p99"
 	}
 	if (show == "table" && by_file)
 		for (i = 1; i <= nr_names; i++)
@@ -160,7 +182,7 @@ END {
 				print_curve(sets[i])
 			} else {
 				print_line(sets[i])
-				print ""
+				print_reads(sets[i])
 			}
 		}
 	if (show == "table" && !by_file) {

@@ -33,9 +33,24 @@
  *
  *	(cost of a read with MANY - cost with FEW) / (VMAs with MANY - with FEW)
  *
+ * With --calls N it measures instead what calls cost that do not go over the VMAs, and
+ * depend on their number only by the tree in which they look some up: (cost of N calls
+ * - cost of none) / N, in a child with FEW and in one with MANY of kind anon, of
+ *
+ *	cmdline, environ	a pread of 4096 bytes, more than there are; bytes= says
+ *				how many, of what this program was started with
+ *	mem:page, mem:64KiB	a pread of 1 or 16 whole pages of mem, anonymous and
+ *				present; some 4600 instructions for each page are
+ *				those that copy it; of 16 pages N / 16 calls
+ *	mem:byte		one of 1 byte there
+ *	PTRACE_PEEKDATA		that request for 8 bytes there; the child is stopped
+ *
+ * The file stays open, so that only the call counts, and what this program does to
+ * make it.
+ *
  * Output: a line "calibration" with the instructions that a loop of known
  * length took by the counter and by CLOCK_MONOTONIC, then a line for each
- * kind, of "cost" and key=value pairs.
+ * kind or each of the calls, of "cost" and key=value pairs.
  *
  * Errors: 1 if something failed or the counter does not count instructions
  * (the reason is on stderr), 2 for a wrong command line.
@@ -46,6 +61,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,6 +73,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <x86intrin.h>
@@ -73,6 +90,7 @@ static struct {
 	unsigned int few;
 	unsigned int many;
 	unsigned int reads;
+	unsigned int calls;
 	const char *file;
 } opt = {
 	.few = 80,
@@ -92,6 +110,9 @@ static struct {
 } *ranges;
 
 static unsigned int nr_ranges;
+
+/* What --calls reads in the child, which has written to it. */
+static alignas(PAGE) char memory[READ_SIZE];
 
 static unsigned long long clock_ns(void)
 {
@@ -208,6 +229,7 @@ static void start_child(const char *kind, unsigned int vmas)
 		err(1, "fork");
 	if (!child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		memset(memory, 1, sizeof(memory));
 		make_vmas(kind, vmas);
 		if (write(ready[1], "", 1) != 1)
 			err(1, "pipe");
@@ -385,6 +407,76 @@ static void measure(const char *kind)
 	fflush(stdout);
 }
 
+struct call {
+	const char *name;
+	const char *file;	/* NULL for ptrace() */
+	size_t size;
+	off_t at;
+};
+
+/* The instructions of @n calls; the last one's bytes are stored in @bytes. */
+static unsigned long long calls_cost(const struct call *call, int fd, unsigned int n,
+				     ssize_t *bytes)
+{
+	static char buf[READ_SIZE];
+	unsigned long long count;
+
+	errno = 0;
+	count = __rdtsc();
+	while (n--) {
+		if (call->file)
+			*bytes = pread(fd, buf, call->size, call->at);
+		else if (ptrace(PTRACE_PEEKDATA, child, memory, NULL) == *(long *)memory)
+			*bytes = sizeof(long);
+	}
+	count = __rdtsc() - count;
+	if (errno)
+		err(1, "%s", call->name);
+	return count;
+}
+
+static void measure_calls(unsigned int vmas)
+{
+	const off_t at = (uintptr_t)memory;
+	const struct call calls[] = {
+		{ "cmdline", "cmdline", PAGE, 0 },
+		{ "environ", "environ", PAGE, 0 },
+		{ "mem:page", "mem", PAGE, at },
+		{ "mem:64KiB", "mem", READ_SIZE, at },
+		{ "mem:byte", "mem", 1, at },
+		{ .name = "PTRACE_PEEKDATA" },
+	};
+	unsigned long long count;
+	const struct call *call;
+	unsigned int n;
+	ssize_t bytes;
+	int fd;
+
+	memset(memory, 1, sizeof(memory));
+	start_child("anon", vmas);
+	for (call = calls; call < calls + sizeof(calls) / sizeof(*calls); call++) {
+		bytes = 0;
+		fd = -1;
+		if (call->file)
+			fd = open_file(call->file);
+		else if (ptrace(PTRACE_ATTACH, child, NULL, NULL) ||
+			 waitpid(child, NULL, 0) != child)
+			err(1, "PTRACE_ATTACH");
+		n = call->size > PAGE ? (opt.calls + 15) / 16 : opt.calls;
+		calls_cost(call, fd, 1, &bytes);
+		usleep(200000);
+		count = calls_cost(call, fd, n, &bytes);
+		count -= calls_cost(call, fd, 0, &bytes);
+		if (bytes <= 0 || (call->at && bytes != (ssize_t)call->size))
+			errx(1, "%s: a call returned %zd bytes", call->name, bytes);
+		printf("cost file=%s vmas=%u calls=%u bytes=%zd instructions_per_read=%.2f\n",
+		       call->name, vmas, n, bytes, (double)count / n);
+		fflush(stdout);
+		close(fd);
+	}
+	end_child();
+}
+
 static void print_usage(FILE *to)
 {
 	fputs("usage: vmacost [OPTION...]\n"
@@ -397,6 +489,8 @@ static void print_usage(FILE *to)
 	      "  --few N        VMAs of the child to compare with (default 80)\n"
 	      "  --many N       VMAs of the child (default 8000)\n"
 	      "  --reads N      reads to take the mean of (default 10)\n"
+	      "  --calls N      count instead the instructions of one read of cmdline, environ,\n"
+	      "                 mem and by PTRACE_PEEKDATA, the mean of N of each\n"
 	      "  --help         this text\n"
 	      "Exits with 1 if it could not measure.\n", to);
 }
@@ -419,6 +513,7 @@ int main(int argc, char **argv)
 		{ "few", required_argument, NULL, 'a' },
 		{ "many", required_argument, NULL, 'b' },
 		{ "reads", required_argument, NULL, 'r' },
+		{ "calls", required_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
@@ -440,6 +535,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			opt.reads = parse_number("reads", optarg, 1000000);
+			break;
+		case 'c':
+			opt.calls = parse_number("calls", optarg, 1000000);
 			break;
 		case 'h':
 			print_usage(stdout);
@@ -463,6 +561,11 @@ int main(int argc, char **argv)
 	atexit(remove_files);
 	atexit(end_child);
 	make_files();
+	if (opt.calls) {
+		measure_calls(opt.few);
+		measure_calls(opt.many);
+		return 0;
+	}
 	measure("anon");
 	measure("file");
 	measure("files");
