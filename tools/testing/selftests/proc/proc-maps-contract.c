@@ -93,26 +93,6 @@ FIXTURE_VARIANT_ADD(no_gap, shmat) {
 #define SHIFT_PAGES 8
 #define SHIFT_STATES (2 * SHIFT_PAGES - 4)
 
-/* Find a free place above all mappings, as high as there is one. */
-static char *end_of_tree(size_t len)
-{
-	size_t page = sysconf(_SC_PAGESIZE);
-	unsigned int bits;
-	char *at, *got;
-
-	for (bits = 8 * sizeof(long) - 1; bits > 30; bits--) {
-		at = (char *)(1UL << bits) - page - len;
-		got = mmap(at, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-			   MAP_FIXED_NOREPLACE, -1, 0);
-		if (got == MAP_FAILED)
-			continue;
-		munmap(got, len);
-		if (got == at)
-			return at;
-	}
-	return NULL;
-}
-
 static char *window_at(const struct target *t)
 {
 	const struct gap_test *g = t->scenario->data;

@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -59,6 +60,101 @@ __u64 now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+long number(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+bool put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+	close(fd);
+	return ok;
+}
+
+bool set_number(const char *path, long n)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", n);
+	return put(path, text) && number(path) == n;
+}
+
+#define SWAP_MB 64
+
+/* Return NULL if there is swap, @ours if we are to end it. */
+const char *provide_swap(bool *ours)
+{
+	static union {
+		struct {
+			char boot[1024];
+			__u32 version;
+			__u32 last_page;
+		};
+		char bytes[65536];
+	} header = { .version = 1 };
+	ssize_t page = sysconf(_SC_PAGESIZE);
+	FILE *f = fopen("/proc/swaps", "r");
+	int lines = 0, fd, c;
+	bool ok;
+
+	*ours = false;
+	while (f && (c = fgetc(f)) != EOF)
+		lines += c == '\n';
+	if (f)
+		fclose(f);
+	if (lines > 1)
+		return NULL;
+	if (!lines || number("/sys/block/zram0/disksize") ||
+	    !set_number("/sys/block/zram0/disksize", SWAP_MB << 20))
+		return "no swap, and no free zram0 for it";
+	header.last_page = (SWAP_MB << 20) / page - 1;
+	memcpy(header.bytes + page - 10, "SWAPSPACE2", 10);
+	fd = open("/dev/zram0", O_WRONLY | O_CLOEXEC);
+	ok = fd >= 0 && write(fd, &header, page) == page;
+	close(fd);
+	*ours = ok && !swapon("/dev/zram0", 0);
+	if (*ours)
+		return NULL;
+	put("/sys/block/zram0/reset", "1");
+	return "cannot swap to zram0";
+}
+
+/* End what provide_swap() began. */
+bool end_swap(void)
+{
+	return !swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1");
+}
+
+/* Find a free place above all mappings, as high as there is one. */
+char *end_of_tree(size_t len)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	unsigned int bits;
+	char *at, *got;
+
+	for (bits = 8 * sizeof(long) - 1; bits > 30; bits--) {
+		at = (char *)(1UL << bits) - page - len;
+		got = mmap(at, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+			   MAP_FIXED_NOREPLACE, -1, 0);
+		if (got == MAP_FAILED)
+			continue;
+		munmap(got, len);
+		if (got == at)
+			return at;
+	}
+	return NULL;
 }
 
 /*

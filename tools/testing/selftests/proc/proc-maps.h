@@ -222,6 +222,15 @@ unsigned int test_timeout(void);
 bool verbose(void);
 __u64 now_ms(void);
 
+/* Files of /proc and /sys that hold a number, or -1. */
+long number(const char *path);
+bool put(const char *path, const char *text);
+bool set_number(const char *path, long n);
+
+const char *provide_swap(bool *ours);
+bool end_swap(void);
+char *end_of_tree(size_t len);
+
 #ifdef __KSELFTEST_HARNESS_H
 /*
  * Report what race_run() found. A race that was not seen is no pass: the test

@@ -19,7 +19,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 
 #include "../kselftest_harness.h"
@@ -40,32 +39,10 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 #define EXEC_TARGET "--exec-target"
-#define SWAP_MB 64
 #define MANY_STEPS 1000000		/* the target never lingers */
 #define CGROUP "/sys/fs/cgroup/proc-smaps-pages"
 #define NR_HUGEPAGES "/proc/sys/vm/nr_hugepages"
 #define THP_SIZE "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
-
-static long number(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	long n = -1;
-
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-static bool put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) == strlen(text);
-
-	close(fd);
-	return ok;
-}
 
 static __printf(2, 3) int wrong(struct window *w, const char *fmt, ...)
 {
@@ -724,33 +701,6 @@ static void churn_learn(struct __test_metadata *_metadata, struct target *t)
 		known.other.kb[i] -= known.most[i];
 }
 
-/* Return NULL if there is swap, @ours if we are to end it. */
-static const char *provide_swap(bool *ours)
-{
-	static char header[65536];
-	FILE *f = fopen("/proc/swaps", "r");
-	int lines = 0, fd, c;
-	char size[16];
-
-	while (f && (c = fgetc(f)) != EOF)
-		lines += c == '\n';
-	if (f)
-		fclose(f);
-	if (lines > 1)
-		return NULL;
-	snprintf(size, sizeof(size), "%u", SWAP_MB << 20);
-	if (!lines || number("/sys/block/zram0/disksize") ||
-	    !put("/sys/block/zram0/disksize", size))
-		return "no swap, and no free zram0 for it";
-	*(__u32 *)(header + 1024) = 1;
-	*(__u32 *)(header + 1028) = (SWAP_MB << 20) / page - 1;
-	memcpy(header + page - 10, "SWAPSPACE2", 10);
-	fd = open("/dev/zram0", O_WRONLY | O_CLOEXEC);
-	*ours = write(fd, header, page) == page && !close(fd) &&
-		!swapon("/dev/zram0", 0);
-	return *ours ? NULL : "cannot swap to zram0";
-}
-
 FIXTURE_SETUP(churn)
 {
 	const struct churn *c = &variant->churn;
@@ -801,7 +751,7 @@ FIXTURE_TEARDOWN(churn)
 
 	target_end(&self->target);
 	if (self->swap)
-		EXPECT_TRUE(!swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1"));
+		EXPECT_TRUE(end_swap());
 	snprintf(n, sizeof(n), "%ld", self->hugepages);
 	if (self->hugepages >= 0)
 		put(NR_HUGEPAGES, n);

@@ -666,26 +666,6 @@ static void replace_prepare(struct target *t)
 		replace_step(t, n);
 }
 
-/* Find a free place above all mappings, as high as there is one. */
-static char *end_of_tree(size_t len)
-{
-	size_t page = sysconf(_SC_PAGESIZE);
-	unsigned int bits;
-	char *at, *got;
-
-	for (bits = 8 * sizeof(long) - 1; bits > 30; bits--) {
-		at = (char *)(1UL << bits) - page - len;
-		got = mmap(at, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-			   MAP_FIXED_NOREPLACE, -1, 0);
-		if (got == MAP_FAILED)
-			continue;
-		munmap(got, len);
-		if (got == at)
-			return at;
-	}
-	return NULL;
-}
-
 /* Make the files. Pages that are written are dirty, holes that are read are not. */
 static bool make_contents(struct replace_data *data)
 {

@@ -17,7 +17,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -40,7 +39,6 @@
 #define ANY -1			/* a number that is not known */
 
 #define MAX_ENTRIES 256
-#define SWAP_MB 64
 #define KSM "/sys/kernel/mm/ksm/"
 #define THP "/sys/kernel/mm/transparent_hugepage/"
 #define NR_HUGEPAGES "/proc/sys/vm/nr_hugepages"
@@ -146,35 +144,6 @@ static void can(bool ok, const char *what)
 		return;
 	snprintf(control->skip, sizeof(control->skip), "%s", what);
 	_exit(1);
-}
-
-static long number(const char *path)
-{
-	FILE *f = fopen(path, "r");
-	long n = -1;
-
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-static bool put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, text, strlen(text)) == strlen(text);
-
-	close(fd);
-	return ok;
-}
-
-static bool set_number(const char *path, long n)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", n);
-	return put(path, text) && number(path) == n;
 }
 
 static __u64 now_pagemap(const char *at)
@@ -683,41 +652,6 @@ static void stop(pid_t pid)
 	}
 }
 
-static const char *provide_swap(bool *provided)
-{
-	static union {
-		struct {
-			char boot[1024];
-			__u32 version;
-			__u32 last_page;
-		};
-		char bytes[65536];
-	} header = { .version = 1 };
-	FILE *f = fopen("/proc/swaps", "r");
-	int lines = 0, fd, c;
-	bool ok;
-
-	while (f && (c = fgetc(f)) != EOF)
-		lines += c == '\n';
-	if (f)
-		fclose(f);
-	if (lines != 1)
-		return "no swap in this kernel, or in use already";
-	if (number("/sys/block/zram0/disksize") ||
-	    !set_number("/sys/block/zram0/disksize", SWAP_MB << 20))
-		return "no zram0, or in use already";
-	header.last_page = (SWAP_MB << 20) / page - 1;
-	memcpy(header.bytes + page - 10, "SWAPSPACE2", 10);
-	fd = open("/dev/zram0", O_WRONLY | O_CLOEXEC);
-	ok = fd >= 0 && write(fd, &header, page) == page;
-	close(fd);
-	*provided = ok && !swapon("/dev/zram0", 0);
-	if (*provided)
-		return NULL;
-	put("/sys/block/zram0/reset", "1");
-	return "cannot swap to zram0";
-}
-
 FIXTURE_SETUP(kind)
 {
 	self->ksm_run = -1;
@@ -729,7 +663,7 @@ FIXTURE_TEARDOWN(kind)
 {
 	stop(self->pid);
 	if (self->swap)
-		EXPECT_TRUE(!swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1"));
+		EXPECT_TRUE(end_swap());
 	if (self->ksm_run >= 0)
 		put(KSM "run", self->ksm_run ? "1" : "0");
 	if (self->hugepages >= 0)
@@ -1153,6 +1087,8 @@ TEST_F_TIMEOUT(kind, sums, test_timeout())
 		      NULL : "cannot reserve huge pages";
 	} else if (strstr(k->smaps, "Swap")) {
 		why = provide_swap(&self->swap);
+		if (!why && !self->swap)
+			why = "swap is in use already";
 	}
 	if (why)
 		SKIP(return, "%s", why);
