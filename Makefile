@@ -36,9 +36,9 @@ make debug     build/debug: the same with lockdep, KASAN and more (7 min)
 make kcsan     build/kcsan: the same with the detector of data races (8 min)
 make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
-make check     every test (52 min); KERNELS="stock kcsan": only
+make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these
-make mutants   break the kernel on purpose and see each break caught (60 min)
+make mutants   break the kernel on purpose and see each break caught (over an hour)
 make clean     remove what the targets above built, except build/linux
 
 With CCACHE=y kernels are built with ccache, for who builds the same often.
