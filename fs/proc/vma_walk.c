@@ -33,7 +33,7 @@
 void proc_vma_walk_unlock(struct proc_vma_walk *walk)
 {
 	if (IS_ENABLED(CONFIG_PER_VMA_LOCK) && walk->vma)
-		proc_unlock_vma(walk->vma);
+		vma_end_read_nopreempt(walk->vma);
 	walk->vma = NULL;
 }
 
@@ -85,7 +85,7 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
 
 	proc_vma_walk_unlock(walk);
 	if (IS_ENABLED(CONFIG_PER_VMA_LOCK))
-		vma = proc_lock_next_vma(walk->mm, &walk->iter, walk->from);
+		vma = lock_next_vma_nopreempt(walk->mm, &walk->iter, walk->from);
 	else
 		vma = vma_next(&walk->iter.vmi);
 	if (IS_ERR_OR_NULL(vma))
@@ -246,7 +246,7 @@ int proc_walk_page_range(struct vm_area_struct *vma, unsigned long start,
 		ret = walk_page_range_vma(vma, start, next, ops, part);
 		if (!ret && next != end) {
 			part->end = next;
-			ret = proc_vma_should_pause(vma);
+			ret = vma_read_should_pause(vma);
 		}
 		start = next;
 	} while (!ret && start != end);

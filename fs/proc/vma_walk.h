@@ -6,53 +6,7 @@
 #include <linux/mmap_lock.h>
 #include <linux/pagewalk.h>
 
-/**
- * proc_lock_next_vma - lock_next_vma(), and preemption off
- * @mm: see there
- * @iter: see there
- * @from: see there
- *
- * Context: Process context, may sleep; see there. If a VMA is returned the
- * caller must not sleep until proc_unlock_vma(), and should be quick.
- * Return: The VMA, NULL or an error, see there.
- */
-static inline struct vm_area_struct *
-proc_lock_next_vma(struct mm_struct *mm, struct vma_lock_iter *iter,
-		   unsigned long from)
-{
-	struct vm_area_struct *vma = lock_next_vma(mm, iter, from);
-
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT) && !IS_ERR_OR_NULL(vma))
-		preempt_disable();
-	return vma;
-}
-
-/**
- * proc_unlock_vma - let go what proc_lock_next_vma() returned
- * @vma: the VMA
- *
- * Context: Any.
- */
-static inline void proc_unlock_vma(struct vm_area_struct *vma)
-{
-	vma_end_read(vma);
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_enable();
-}
-
 #ifdef CONFIG_PER_VMA_LOCK
-
-/**
- * proc_vma_should_pause - is it time to let a VMA go?
- * @vma: the VMA, read-locked
- *
- * Context: Any.
- * Return: True if a writer waits for the VMA, or another task for the CPU.
- */
-static inline bool proc_vma_should_pause(struct vm_area_struct *vma)
-{
-	return rwsem_is_contended(&vma->vm_lock->lock) || need_resched();
-}
 
 /* Moves each time that the VMA is write-locked. */
 static inline unsigned int proc_vma_lock_seq(const struct vm_area_struct *vma)
@@ -61,12 +15,6 @@ static inline unsigned int proc_vma_lock_seq(const struct vm_area_struct *vma)
 }
 
 #else /* CONFIG_PER_VMA_LOCK */
-
-static inline bool proc_vma_should_pause(struct vm_area_struct *vma)
-{
-	cond_resched();
-	return false;
-}
 
 static inline unsigned int proc_vma_lock_seq(const struct vm_area_struct *vma)
 {
@@ -98,7 +46,7 @@ static inline int proc_walk_pause(struct mm_walk *walk, unsigned long end)
 	struct proc_walk_part *part = walk->private;
 
 	part->end = end;
-	return proc_vma_should_pause(walk->vma);
+	return vma_read_should_pause(walk->vma);
 }
 
 /**
@@ -131,7 +79,7 @@ struct proc_vma_walk {
  *
  * Context: Process context, preemption off; must not sleep.
  * Return: How far it came: vm_end; or an address above @from, if
- * proc_vma_should_pause() says that the VMA must be let go.
+ * vma_read_should_pause() says that the VMA must be let go.
  */
 typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
 					  unsigned long from, bool again,
