@@ -20,8 +20,9 @@ KMAKE = $(MAKE) -j$(JOBS) CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 \
 
 # Kernel to its source tree and fragments.
 stock: TREE = build/base
-patched debug kcsan: TREE = build/linux
+patched stats debug kcsan: TREE = build/linux
 stock patched: FRAGMENTS = configs/guest.config
+stats: FRAGMENTS = configs/guest.config configs/stats.config
 debug: FRAGMENTS = configs/guest.config configs/debug.config
 kcsan: FRAGMENTS = configs/guest.config configs/kcsan.config
 
@@ -32,6 +33,7 @@ make refresh   make patches/ and our files those of the commits in build/linux
 make mbox      print the whole series as mails for git am
 make stock     build/stock: the kernel without the series (6 min on 2 cores)
 make patched   build/patched: the kernel with the series (6 min)
+make stats     build/stats: the same with counters of VMA locks (6 min)
 make debug     build/debug: the same with lockdep, KASAN and more (7 min)
 make kcsan     build/kcsan: the same with the detector of data races (8 min)
 make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
@@ -66,8 +68,8 @@ build/base build/linux:
 	$(MAKE) tree
 
 stock: build/base
-patched debug kcsan: build/linux
-stock patched debug kcsan:
+patched stats debug kcsan: build/linux
+stock patched stats debug kcsan:
 	vm/config $(TREE) build/$@ $(FRAGMENTS) -- CC="ccache gcc"
 	+$(KMAKE) -C $(TREE) bzImage
 
@@ -87,5 +89,5 @@ mutants: tree
 clean:
 	find build -mindepth 1 -maxdepth 1 ! -name linux ! -name base -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox stock patched debug kcsan check demo bench mutants clean
+.PHONY: help packages tree refresh mbox stock patched stats debug kcsan check demo bench mutants clean
 .NOTPARALLEL:

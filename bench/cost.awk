@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Print the rows of bench/run --cost as tables: instructions per VMA of a read, and
-# those per read, on each kernel, the mean of its boots, and the last kernel's over
-# the first one's. What differs between boots is when timers interrupt.
+# Print the rows of bench/run --cost as tables: instructions per VMA of a read, those
+# per read, those per VMA of a fork, and those per fork, on each kernel, the mean of
+# its boots, and the last kernel's over the first one's. What differs between boots is
+# when timers interrupt.
 
 $1 == "boot" {
 	kernel = substr($2, length("kernel=") + 1)
@@ -17,18 +18,23 @@ $1 == "cost" {
 		split($i, pair, "=")
 		field[pair[1]] = pair[2]
 	}
-	if (/ instructions_per_read=/) {
-		unit = "read"
+	of = field["file"] == "fork" ? "fork" : "read"
+	unit = / instructions_per_vma=/ ? "VMA" : of
+	cost = field["instructions_per_" tolower(unit)] + 0
+	if (of == "fork") {
+		row = field["kind"] ", " field["threads"] \
+			(field["threads"] == 1 ? " thread, " : " threads, ") \
+			(unit == "VMA" ? field["few"] " to " field["many"] : field["vmas"]) " VMAs"
+		unit = unit == "VMA" ? "VMA of a fork" : unit
+	} else if (unit == "read") {
 		row = field["file"] ", " field["bytes"] " B, " field["vmas"] " VMAs"
 	} else {
-		unit = "VMA"
 		row = field["file"] " " field["kind"] " " field["few"] " to " field["many"] " VMAs"
 	}
 	if (!(row in have)) {
 		have[row] = 1
 		rows[unit, ++nr_rows[unit]] = row
 	}
-	cost = field["instructions_per_" tolower(unit)] + 0
 	set = kernel SUBSEP row
 	sum[set] += cost
 	boots[set]++
@@ -47,6 +53,8 @@ function mean(kernel, row)
 
 function print_table(unit,	k, r, row)
 {
+	if (!nr_rows[unit])
+		return
 	printf "%-42s", "instructions per " unit
 	for (k = 1; k <= nr_kernels; k++)
 		printf " %10s", kernels[k]
@@ -60,14 +68,13 @@ function print_table(unit,	k, r, row)
 			printf " %8.3f", mean(kernels[nr_kernels], row) / mean(kernels[1], row)
 		print ""
 	}
+	print ""
 }
 
 END {
 	print_table("VMA")
-	if (nr_rows["read"]) {
-		print ""
-		print_table("read")
-		print ""
-	}
+	print_table("read")
+	print_table("VMA of a fork")
+	print_table("fork")
 	printf "Boots of one kernel differ by at most %.3f %%.\n", spread * 100
 }

@@ -67,7 +67,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -76,14 +75,12 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <x86intrin.h>
+#include "cost.h"
 
-#define PAGE		4096UL
 #define READ_SIZE	(64UL << 10)
 #define FILES		8
 #define OTHER_VMAS	1000		/* more than a child has before it makes any */
 #define USER_END	((1UL << 47) - PAGE)
-#define LOOPS		10000000ULL
 
 static struct {
 	const char *kind;
@@ -113,35 +110,6 @@ static unsigned int nr_ranges;
 
 /* What --calls reads in the child, which has written to it. */
 static alignas(PAGE) char memory[READ_SIZE];
-
-static unsigned long long clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
-
-static void calibrate(void)
-{
-	unsigned long long loops = LOOPS, ns, count;
-	double per_instruction;
-
-	ns = clock_ns();
-	count = __rdtsc();
-	asm volatile("1: dec %0; jnz 1b" : "+r" (loops) : : "cc");
-	count = __rdtsc() - count;
-	ns = clock_ns() - ns;
-
-	printf("calibration instructions=%llu counter=%llu clock_ns=%llu\n",
-	       2 * LOOPS, count, ns);
-	per_instruction = count / (2.0 * LOOPS);
-	if (per_instruction < 0.99 || per_instruction > 1.01)
-		errx(1, "counter went up by %g per instruction, not 1: boot with vm/run --icount",
-		     per_instruction);
-	if (sysconf(_SC_NPROCESSORS_ONLN) != 1)
-		errx(1, "more than one CPU: boot with vm/run --icount");
-}
 
 /* Files of eight pages with names as long as those of libraries mostly are. */
 static void make_files(void)
@@ -178,15 +146,6 @@ static void end_child(void)
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	child = 0;
-}
-
-static void check_made(int failed)
-{
-	if (!failed)
-		return;
-	if (errno == ENOMEM)
-		errx(1, "too many VMAs, raise the sysctl vm.max_map_count");
-	err(1, "making VMAs");
 }
 
 static void make_vmas(const char *kind, unsigned int vmas)
@@ -493,16 +452,6 @@ static void print_usage(FILE *to)
 	      "                 mem and by PTRACE_PEEKDATA, the mean of N of each\n"
 	      "  --help         this text\n"
 	      "Exits with 1 if it could not measure.\n", to);
-}
-
-static unsigned int parse_number(const char *name, const char *arg, unsigned int max)
-{
-	char *end;
-	unsigned long n = strtoul(arg, &end, 10);
-
-	if (end == arg || *end || n < 1 || n > max)
-		errx(2, "--%s %s: want a number from 1 to %u", name, arg, max);
-	return n;
 }
 
 int main(int argc, char **argv)
