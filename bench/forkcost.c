@@ -96,7 +96,7 @@ static void make_vmas(const char *kind, unsigned int want)
 
 	vmas = count_vmas();
 	if (want <= vmas)
-		errx(1, "there are %u VMAs already, more than %u are needed", vmas, vmas);
+		errx(1, "%u VMAs are too few, there are %u already", want, vmas);
 	vmas = want - vmas;
 	p = mmap(NULL, vmas * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	check_made(p == MAP_FAILED);
