@@ -1225,16 +1225,30 @@ static void run_mem_writer(unsigned int n)
 	event();
 }
 
-/* Seized for this one time: otherwise it would stop for each child that ends. */
+/*
+ * Seized for this one time: otherwise it would stop for each child that ends. Not
+ * more often than this in one step of the target, which would never end it.
+ */
+#define PTRACES_PER_STEP 16
+
 static void run_ptrace(unsigned int n)
 {
 	const struct part *p = parts + BUSY;
 	unsigned int i = n % p->pages;
 	__u64 word = part_word(p, i, n % 127 + 1);
 	char *at = part_page(p, i) + PTRACES_WORD * 8;
-	static __u64 past[4];
+	static unsigned int nr_in_step;
+	static __u64 past[4], step;
 	int status;
 
+	if (step != target_steps(me)) {
+		step = target_steps(me);
+		nr_in_step = 0;
+	}
+	if (nr_in_step++ >= PTRACES_PER_STEP) {
+		sched_yield();
+		return;
+	}
 	need(!ptrace(PTRACE_SEIZE, me->pid, 0, 0), "seize: %s", strerror(errno));
 	need(!ptrace(PTRACE_INTERRUPT, me->pid, 0, 0), "interrupt: %s", strerror(errno));
 	need(waitpid(me->pid, &status, __WALL) == me->pid && WIFSTOPPED(status), "wait");
