@@ -189,6 +189,13 @@ static double fork_cost(void)
 	return (double)sum / opt.forks;
 }
 
+static void print_locks(const char *kind, unsigned int threads, unsigned int vmas,
+			double locks)
+{
+	printf("locks kind=%s threads=%u vmas=%u forks=%u locks_per_vma=%.3f\n", kind, threads,
+	       vmas, opt.forks, locks / vmas);
+}
+
 /* In a process of its own, which exits. */
 static void fork_it(const char *kind, unsigned int threads)
 {
@@ -206,10 +213,8 @@ static void fork_it(const char *kind, unsigned int threads)
 	many = fork_cost();
 
 	if (opt.locks) {
-		printf("locks kind=%s threads=%u vmas=%u forks=%u locks_per_vma=%.3f\n", kind,
-		       threads, opt.few, opt.forks, few / opt.few);
-		printf("locks kind=%s threads=%u vmas=%u forks=%u locks_per_vma=%.3f\n", kind,
-		       threads, opt.many, opt.forks, many / opt.many);
+		print_locks(kind, threads, opt.few, few);
+		print_locks(kind, threads, opt.many, many);
 		exit(0);
 	}
 	printf("cost file=fork kind=%s threads=%u few=%u many=%u forks=%u", kind, threads,
