@@ -30,6 +30,20 @@
  * other, to read-only and back: each wants the VMA that readers walk.  It is not
  * there yet when pagemap's readers look what is mapped.
  *
+ * With --calls WHAT the target has a mapping of --filled MiB, full of 4 KiB pages,
+ * and the two calls are others:
+ *
+ *	brk	brk() by a page more, and by a page less; the mapping is the heap
+ *	behind	mmap() of a page right behind the mapping, and munmap() of it
+ *	last	mprotect() of the last page of the mapping, to write and to read-only
+ *	whole	mprotect() of all of it, likewise: mmap_lock is held for write all the
+ *		time.  There --big GIB says how large the mapping is.  The readers stop
+ *		below it, and the --vmas VMAs are all there.  PROCMAP_QUERY:gap asks for
+ *		an address where nothing is, and cmdline needs nothing of the mapping.
+ *	none	no calls at all: how much readers get done by themselves
+ *
+ * entries_max is the most lines or entries that a pass has shown of the mapping.
+ *
  * And --busyloops processes at nice 0, which compute for --busyduration ms by
  * the clock and then sleep for 1 ms.  They keep preempting the readers.
  *
@@ -99,12 +113,15 @@ struct progress {
 	__u64 reads;		/* calls of read(), pread() or ioctl() that succeeded */
 	__u64 bytes;
 	__u64 max;		/* ns of the longest of the reads */
+	__u64 entries;		/* most that a pass has shown of the mapping of --calls */
 	__u64 buckets[BUCKETS];	/* these by how long they took */
 };
 
 /* What the target and its children share. */
 struct shared {
 	enum period period;
+	__u64 start;		/* of the mapping of --calls, 0: none */
+	__u64 end;
 	struct progress progress[MAX_CHILDREN][PERIODS];
 };
 
@@ -125,8 +142,10 @@ static struct {
 	unsigned int resident;
 	unsigned int big;
 	unsigned int filled;
+	const char *calls;
 } opt = {
 	.filled = 4,
+	.calls = "pages",
 	.readers = 2,
 	.busyloops = 2,
 	.busyduration = 2,
@@ -201,7 +220,7 @@ static void count_read(struct progress *done, __u64 start, __u64 bytes)
 		done->max = ns;
 }
 
-static char buf[READ_SIZE];
+static char buf[READ_SIZE + 1];
 
 /* What the target has mapped; VMAs side by side make one range. */
 static struct {
@@ -212,20 +231,65 @@ static struct {
 static unsigned int nr_ranges;
 static char *resident;	/* the memory of --resident */
 
+static bool calls_are(const char *what)
+{
+	return !strcmp(opt.calls, what);
+}
+
+/* What lines begin with: an address or, in smaps, a word with a capital. */
+static bool address_at(const char *text, __u64 *address)
+{
+	char *end;
+
+	if (*text < '0' || *text > 'f' || (*text > '9' && *text < 'a'))
+		return false;
+	*address = strtoull(text, &end, 16);
+	return *end == '-' || *end == ' ';
+}
+
+/*
+ * Count the lines in @buf, which has @len bytes of text and a zero, that begin in
+ * the mapping of --calls.  Lines are never cut: a read() of 64 KiB returns whole ones.
+ * Return false if the rest of the file is of no interest.
+ */
+static bool count_entries(size_t len, __u64 *entries)
+{
+	const char *text = buf;
+	__u64 address;
+
+	if (!shared->start)
+		return true;
+	do {
+		if (!address_at(text, &address))
+			continue;
+		if (calls_are("whole") && address >= shared->start)
+			return false;
+		*entries += address >= shared->start && address < shared->end;
+	} while ((text = memchr(text, '\n', buf + len - text)) && *++text);
+	return true;
+}
+
 static void read_all(int fd, struct progress *done)
 {
+	size_t size = calls_are("whole") ? PAGE : READ_SIZE;
+	__u64 start, entries = 0;
 	ssize_t len;
-	__u64 start;
 
 	for (;;) {
 		start = now_ns();
-		len = read(fd, buf, READ_SIZE);
+		len = read(fd, buf, size);
 		if (len <= 0)
+			break;
+		buf[len] = '\0';
+		if (!count_entries(len, &entries))
 			break;
 		count_read(done, start, len);
 	}
 	if (len < 0 || lseek(fd, 0, SEEK_SET))
 		err(1, "reading %s", opt.file);
+	done += current_period();
+	if (entries > done->entries)
+		done->entries = entries;
 }
 
 static void read_from_to(int fd, struct progress *done, __u64 at, __u64 end)
@@ -273,12 +337,26 @@ static void query_all(int fd, struct progress *done)
 		query.vma_name_addr = (uintptr_t)buf;
 		query.vma_name_size = PAGE;
 		start = now_ns();
-		if (ioctl(fd, PROCMAP_QUERY, &query))
+		if (ioctl(fd, PROCMAP_QUERY, &query)) {
+			if (errno != ENOENT)
+				err(1, "PROCMAP_QUERY");
+			break;
+		}
+		if (calls_are("whole") && query.vma_start >= shared->start)
 			break;
 		count_read(done, start, sizeof(query) + query.vma_name_size);
 	}
-	if (errno != ENOENT)
-		err(1, "PROCMAP_QUERY");
+}
+
+/* Ask for an address below all that is ever mapped. */
+static void query_gap(int fd, struct progress *done)
+{
+	struct procmap_query query = { .size = sizeof(query), .query_addr = PAGE };
+	__u64 start = now_ns();
+
+	if (!ioctl(fd, PROCMAP_QUERY, &query) || errno != ENOENT)
+		errx(1, "PROCMAP_QUERY has found something at %#lx", PAGE);
+	count_read(done, start, sizeof(query));
 }
 
 static void scan_all(int fd, struct progress *done)
@@ -348,6 +426,9 @@ static void reader(struct progress *done, pid_t target)
 	} else if (!strcmp(file, "PROCMAP_QUERY:name")) {
 		file = "maps";
 		pass = query_all;
+	} else if (!strcmp(file, "PROCMAP_QUERY:gap")) {
+		file = "maps";
+		pass = query_gap;
 	} else if (!strcmp(file, "PAGEMAP_SCAN")) {
 		file = "pagemap";
 		pass = scan_all;
@@ -413,13 +494,18 @@ static void check_children(void)
 	}
 }
 
-static void *map(size_t size, int prot, int flags)
+static void *map_at(void *at, size_t size, int prot, int flags)
 {
-	void *p = mmap(NULL, size, prot, flags, -1, 0);
+	void *p = mmap(at, size, prot, flags, -1, 0);
 
 	if (p == MAP_FAILED)
 		err(1, "mmap of %zu bytes", size);
 	return p;
+}
+
+static void *map(size_t size, int prot, int flags)
+{
+	return map_at(NULL, size, prot, flags);
 }
 
 static void protect(void *p, size_t size, int prot)
@@ -447,7 +533,9 @@ static void add_vmas(unsigned int vmas)
 
 	if (!vmas)
 		return;
-	p = map(vmas * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	/* Low, where nothing else is, if the readers stop below the mapping */
+	p = map_at(calls_are("whole") ? (void *)(1UL << 32) : NULL, vmas * PAGE, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS);
 	for (i = 1; i < vmas; i += 2)
 		protect(p + i * PAGE, PAGE, PROT_READ);
 }
@@ -484,9 +572,77 @@ static char *map_big(size_t size, size_t step)
 	return p;
 }
 
+/*
+ * The mapping of --calls: what is before and behind does not merge with it, and it
+ * has no flags that a page behind it would not have.
+ */
+static char *map_calls(size_t size)
+{
+	size_t offset;
+	char *p;
+
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+		err(1, "PR_SET_THP_DISABLE");
+	if (calls_are("brk")) {
+		/* A page that does not merge, then the rest of the heap */
+		p = sbrk(0);
+		p -= (uintptr_t)p % PAGE;
+		if (brk(p + PAGE) || brk(p + PAGE + size))
+			err(1, "brk by %zu bytes", size);
+		protect(p, PAGE, PROT_READ);
+		p += PAGE;
+	} else {
+		p = map(size + 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+		p += PAGE;
+		protect(p, size, PROT_READ | PROT_WRITE);
+		if (munmap(p + size, PAGE))
+			err(1, "munmap");
+	}
+	for (offset = 0; offset < size; offset += PAGE)
+		p[offset] = 1;
+	return p;
+}
+
+static void first_call(char *end)
+{
+	const struct timespec pause = { .tv_nsec = SLEEP_NS };
+
+	if (calls_are("brk")) {
+		if (brk(end + PAGE))
+			err(1, "brk");
+	} else if (calls_are("behind")) {
+		map_at(end, PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+	} else if (calls_are("last")) {
+		protect(end - PAGE, PAGE, PROT_READ);
+	} else if (calls_are("whole")) {
+		protect((void *)shared->start, shared->end - shared->start, PROT_READ);
+	} else {
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void second_call(char *end)
+{
+	if (calls_are("brk")) {
+		if (brk(end))
+			err(1, "brk");
+	} else if (calls_are("behind")) {
+		if (munmap(end, PAGE))
+			err(1, "munmap");
+	} else if (calls_are("last")) {
+		protect(end - PAGE, PAGE, PROT_READ | PROT_WRITE);
+	} else if (calls_are("whole")) {
+		protect((void *)shared->start, shared->end - shared->start,
+			PROT_READ | PROT_WRITE);
+	}
+}
+
 static void remove_page(char *page)
 {
-	if (opt.big)
+	if (shared->start)
+		first_call((char *)shared->end);
+	else if (opt.big)
 		protect(page, PAGE, PROT_READ);
 	else if (munmap(page, PAGE))
 		err(1, "munmap");
@@ -494,7 +650,9 @@ static void remove_page(char *page)
 
 static void restore_page(char *page)
 {
-	if (opt.big)
+	if (shared->start)
+		second_call((char *)shared->end);
+	else if (opt.big)
 		protect(page, PAGE, PROT_READ | PROT_WRITE);
 	else if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
@@ -565,6 +723,8 @@ static struct progress sum_up(unsigned int from, unsigned int to)
 		sum.bytes += done->bytes;
 		if (done->max > sum.max)
 			sum.max = done->max;
+		if (done->entries > sum.entries)
+			sum.entries = done->entries;
 		for (i = 0; i < BUCKETS; i++)
 			sum.buckets[i] += done->buckets[i];
 	}
@@ -633,6 +793,13 @@ static void measure(void)
 		size = (size_t)opt.big << 30;
 		step = size / (opt.filled << 8) / PAGE * PAGE;
 		region = map_big(size, step);
+	} else if (!calls_are("pages")) {
+		size = (size_t)opt.filled << 20;
+		region = map_calls(size);
+	}
+	if (!calls_are("pages")) {
+		shared->end = (uintptr_t)region + size;
+		shared->start = (uintptr_t)region;
 	}
 
 	deadline = now_ns() + START_SECONDS * NSEC;
@@ -654,7 +821,11 @@ static void measure(void)
 	printf("run file=%s readers=%u busyloops=%u busyduration_ms=%g vmas=%u resident_mib=%u",
 	       opt.file, opt.readers, opt.busyloops, opt.busyduration, opt.vmas, opt.resident);
 	if (opt.big)
-		printf(" big_gib=%u filled_mib=%u", opt.big, opt.filled);
+		printf(" big_gib=%u", opt.big);
+	if (opt.big || shared->start)
+		printf(" filled_mib=%u", opt.filled);
+	if (shared->start)
+		printf(" calls_are=%s entries_max=%llu", opt.calls, readers.entries);
 	printf(" seconds=%.3f calls=%llu mean_ns=%llu max_ns=%llu clock_ns=%llu",
 	       (end - start) / 1e9, calls, lat.sum / calls, lat.max, clock_cost());
 	printf(" passes=%llu reads=%llu read_max_ns=%llu bytes=%llu busyperiods=%llu\n",
@@ -677,6 +848,8 @@ static void print_usage(FILE *to)
 	      "  --resident MIB       memory that the target has besides (default 0)\n"
 	      "  --big GIB            measure mprotect() of pages of a mapping of that size\n"
 	      "  --filled MIB         memory in it (default 4)\n"
+	      "  --calls WHAT         brk, behind, last, whole or none: measure other calls, on a\n"
+	      "                       mapping of --filled MiB\n"
 	      "  --duration SECONDS   time of the measurement (default 10)\n"
 	      "  --help               this text\n"
 	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS READS, the\n"
@@ -705,6 +878,7 @@ int main(int argc, char **argv)
 		{ "resident", required_argument, NULL, 'm' },
 		{ "big", required_argument, NULL, 'g' },
 		{ "filled", required_argument, NULL, 'F' },
+		{ "calls", required_argument, NULL, 'c' },
 		{ "duration", required_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
@@ -737,6 +911,13 @@ int main(int argc, char **argv)
 		case 'F':
 			opt.filled = parse_number("filled", optarg, 1, 1e6);
 			break;
+		case 'c':
+			opt.calls = optarg;
+			if (!calls_are("pages") && !calls_are("brk") && !calls_are("behind") &&
+			    !calls_are("last") && !calls_are("whole") && !calls_are("none"))
+				errx(2, "--calls %s: want pages, brk, behind, last, whole or none",
+				     optarg);
+			break;
 		case 'd':
 			opt.duration = parse_number("duration", optarg, 0.01, 1e6);
 			break;
@@ -752,6 +933,10 @@ int main(int argc, char **argv)
 		print_usage(stderr);
 		return 2;
 	}
+	if (opt.big && !calls_are("pages") && !calls_are("whole"))
+		errx(2, "--big is for --calls pages and whole");
+	if (calls_are("whole") && !opt.big)
+		errx(2, "--calls whole needs --big");
 	if (opt.big && opt.filled > opt.big << 10)
 		errx(2, "--filled is more than --big");
 	if (!strcmp(opt.file, "mem") && !opt.resident)

@@ -3,268 +3,256 @@
  * Walk the VMAs of another process without making it wait.
  *
  * Between proc_vma_walk_start() and proc_vma_walk_stop() at most one VMA is
- * read-locked, the one that proc_vma_walk_next() returned last. A writer that
- * wants this VMA waits for the reader, so preemption is off meanwhile: else a
- * reader of low priority could make it wait for as long as the reader does not
- * get a CPU. (Not on PREEMPT_RT, where a spinlock in between may sleep.) What
- * takes longer than a page table does lets the VMA go on the way, see
- * proc_vma_walk_pages().
+ * locked, the one that was returned last: see lock_next_vma(). A walk of page
+ * tables that takes long unlocks it on the way: see proc_vma_walk_pages().
  *
- * mmap_lock is held throughout only where there are no per-VMA locks.
+ * In kernels without per-VMA locks mmap_lock is held instead, from start to
+ * stop, and nothing is unlocked on the way.
  *
  * See Documentation/mm/proc_vma_walk.rst
  */
 #include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include "vma_walk.h"
 
 /*
- * How often proc_vma_walk_pages() begins a VMA anew because it has changed.
- * After that it is content with a part.
+ * How often proc_vma_walk_pages() restarts with a VMA that is not the same
+ * mapping any more. After that it is content with a part.
  */
 #define WALK_PAGES_TRIES	3
 
-/**
- * proc_vma_walk_unlock - let the current VMA go, and stay where it ended
- * @walk: the walk, between start and stop
- *
- * Context: Any.
- */
-void proc_vma_walk_unlock(struct proc_vma_walk *walk)
+/* With how many VMAs, one above the other as each vanishes. */
+#define WALK_PAGES_OTHERS	100
+
+static void walk_unlock(struct proc_vma_walk *walk)
 {
-	if (IS_ENABLED(CONFIG_PER_VMA_LOCK) && walk->vma)
-		vma_end_read_nopreempt(walk->vma);
+	if (walk->vma)
+		proc_unlock_vma(walk->vma);
 	walk->vma = NULL;
 }
 
-/**
- * proc_vma_walk_start - begin a walk
- * @walk: the walk
- * @mm: the address space; the caller holds a reference to mm_users until
- *	proc_vma_walk_stop()
- * @from: the walk begins with the VMA that contains this address or, if there
- *	  is none, with the next one
- *
- * Context: Process context, may sleep. No lock of @mm is held on entry. One
- * walk is used by one task at a time.
- * Return: 0, or -EINTR with nothing locked if a fatal signal came while
- * waiting for mmap_lock: then proc_vma_walk_stop() must not be called.
- */
-int proc_vma_walk_start(struct proc_vma_walk *walk, struct mm_struct *mm,
-			unsigned long from)
+/* Nothing is locked, as put_anon_vma() may sleep */
+static void walk_put_anon_vma(struct proc_vma_walk *walk)
 {
-	walk->mm = mm;
-	walk->vma = NULL;
-	walk->from = from;
-	vma_lock_iter_init(&walk->iter);
-
-	if (IS_ENABLED(CONFIG_PER_VMA_LOCK))
-		return 0;
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
-	vma_iter_init(&walk->iter.vmi, mm, from);
-	return 0;
+#ifdef CONFIG_MMU
+	if (walk->anon_vma)
+		put_anon_vma(walk->anon_vma);
+	walk->anon_vma = NULL;
+#endif
 }
 
-/**
- * proc_vma_walk_next - let the current VMA go, and lock the next one
- * @walk: the walk, between start and stop
- *
- * The VMA may begin below the address where the walk went on, if it has grown
- * down or merged since. @walk->shown is that address then, else vm_start.
- *
- * Context: Process context, may sleep; the caller holds no VMA of the mm but by
- * this walk. The VMA stays as it is until the next call for this walk, which
- * must come soon, and the caller must not sleep until then.
- * Return: The VMA; NULL at the end; ERR_PTR(-EINTR) if a fatal signal came
- * while waiting for mmap_lock. With NULL or an error no VMA is locked.
- */
-struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
+/* Lock what is at or after @from, and unlock @prev, see lock_next_vma(). */
+static __always_inline struct vm_area_struct *
+walk_lock_next(struct proc_vma_walk *walk, struct vm_area_struct *prev,
+	       unsigned long from)
 {
 	struct vm_area_struct *vma;
 
-	proc_vma_walk_unlock(walk);
-	if (IS_ENABLED(CONFIG_PER_VMA_LOCK))
-		vma = lock_next_vma_nopreempt(walk->mm, &walk->iter, walk->from);
-	else
-		vma = vma_next(&walk->iter.vmi);
-	if (IS_ERR_OR_NULL(vma))
+	vma = proc_lock_next_vma(walk->mm, &walk->iter, prev, &from,
+				 walk->limit);
+	if (IS_ERR_OR_NULL(vma)) {
+		walk->vma = NULL;
+		if (!vma) {
+			walk->pos = PROC_VMA_WALK_END;
+			walk->end = PROC_VMA_WALK_END;
+		}
 		return vma;
+	}
 
 	walk->vma = vma;
-	walk->sought = walk->from;
-	walk->shown = max(vma->vm_start, walk->from);
-	walk->from = vma->vm_end;
+	walk->pos = from;
+	walk->shown = max(vma->vm_start, walk->done);
+	walk->end = vma->vm_end;
+	return vma;
+}
+
+/*
+ * Unlock the current VMA, let others run, and lock what is at the position now.
+ * @anon_vma, if not NULL, has a reference, which the walk keeps until the next
+ * time. Returns as proc_vma_walk_next().
+ */
+static struct vm_area_struct *walk_pause(struct proc_vma_walk *walk,
+					 struct anon_vma *anon_vma)
+{
+	count_vm_vma_lock_event(VMA_LOCK_WALK_PAUSE);
+	walk_unlock(walk);
+	walk_put_anon_vma(walk);
+	walk->anon_vma = anon_vma;
+	cond_resched();
+	if (fatal_signal_pending(current))
+		return ERR_PTR(-EINTR);
+	vma_lock_iter_reset(&walk->iter);
+	return walk_lock_next(walk, NULL, walk->pos);
+}
+
+/**
+ * proc_vma_walk_start - begin a walk, or go on with one after a stop
+ * @walk: the walk
+ * @mm: the address space; the caller holds a reference to mm_users until
+ *	proc_vma_walk_stop()
+ * @from: lock the VMA that contains this address or, if there is none, the next
+ *	  one; to go on, @walk->pos of before
+ * @done: a VMA that begins below is shown from here on; to go on, @walk->done
+ * @limit: look no further, 0 for the end of the address space
+ *
+ * Context: Process context, may sleep. No lock of @mm is held on entry. A walk
+ * is used by one task at a time. On return as proc_vma_walk_next().
+ * Return: As proc_vma_walk_next(). Call proc_vma_walk_stop() in any case.
+ */
+struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
+					   struct mm_struct *mm,
+					   unsigned long from,
+					   unsigned long done,
+					   unsigned long limit)
+{
+	int err = proc_lock_mm(mm);
+
+	walk->mm = err ? NULL : mm;
+	walk->vma = NULL;
+	walk->done = done;
+	walk->limit = limit;
+	walk->anon_vma = NULL;
+	vma_lock_iter_init(&walk->iter);
+	if (err)
+		return ERR_PTR(err);
+	return walk_lock_next(walk, NULL, from);
+}
+
+/**
+ * proc_vma_walk_next - accept the record in hand, and lock the next VMA
+ * @walk: the walk, between start and stop
+ *
+ * What is up to @walk->end is done, all of the VMA unless somebody has lowered
+ * @walk->end: then the rest of it is next.
+ *
+ * Context: Process context, may sleep; the caller holds no lock of the mm but
+ * by this walk. If a VMA is returned preemption is off, see lock_next_vma(): the
+ * caller must not sleep, and must be quick, until it calls for this walk again.
+ * Return: The VMA; NULL if there is none below the limit; ERR_PTR(-EINTR) if a
+ * fatal signal came while waiting for a writer. With NULL or an error no VMA is
+ * locked.
+ */
+struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
+{
+	struct vm_area_struct *vma = walk->vma;
+
+	walk->done = walk->end;
+	if (vma && vma->vm_end != walk->end) {
+		walk->pos = walk->end;
+		return walk_pause(walk, NULL);
+	}
+
+	vma = walk_lock_next(walk, vma, walk->end);
+	if (unlikely(need_resched()) && !IS_ERR_OR_NULL(vma))
+		vma = walk_pause(walk, NULL);
 	return vma;
 }
 
 /**
- * proc_vma_walk_back - let the walk go on inside of the current VMA
- * @walk: the walk
- * @addr: where, below the end of the VMA
+ * proc_vma_walk_stop - end a walk
+ * @walk: the walk that proc_vma_walk_start() has begun
  *
- * The position in the VMA tree is behind the VMA, so it is of no use then.
- *
- * Context: Any.
+ * Context: As the walk has left it, else may sleep. Nothing of the mm is locked
+ * on return. @walk->pos and @walk->done are kept.
  */
-void proc_vma_walk_back(struct proc_vma_walk *walk, unsigned long addr)
+void proc_vma_walk_stop(struct proc_vma_walk *walk)
 {
-	walk->from = addr;
-	vma_lock_iter_init(&walk->iter);
-}
-
-/**
- * proc_vma_walk_relax - let the current VMA go, and others run
- * @walk: the walk, between start and stop; it may go on at @walk->from
- *
- * Context: Process context, may sleep.
- * Return: 0, or -EINTR with nothing locked if there is a fatal signal: then
- * proc_vma_walk_stop() must not be called.
- */
-int proc_vma_walk_relax(struct proc_vma_walk *walk)
-{
-	if (IS_ENABLED(CONFIG_PER_VMA_LOCK) && !need_resched())
-		return 0;
-	proc_vma_walk_unlock(walk);
-	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK) &&
-	    mmap_lock_is_contended(walk->mm)) {
-		mmap_read_unlock(walk->mm);
-		if (mmap_read_lock_killable(walk->mm))
-			return -EINTR;
-		vma_iter_init(&walk->iter.vmi, walk->mm, walk->from);
-	}
-	cond_resched();
-	return 0;
+	walk_unlock(walk);
+	walk_put_anon_vma(walk);
+	if (walk->mm)
+		proc_unlock_mm(walk->mm);
 }
 
 #ifdef CONFIG_MMU
 /**
- * proc_walk_pud_entry - callback for a walk of page tables
- * @pud: entry
- * @addr: its first address
+ * proc_walk_hole - ->pte_hole() of a walk that looks for pages only
+ * @addr: first address without a page table
  * @end: and last
+ * @depth: not used
  * @walk: the walk, whose private data begins with a struct proc_walk_part
  *
- * A table of empty entries takes as long as one that is full of pages, and only
- * for pages there is a callback that ends with proc_walk_pause().
+ * To come here takes about as long as to walk a table that is full of pages.
  *
  * Context: That of the callback.
- * Return: Zero, or 1 to end the walk here.
+ * Return: See proc_walk_pause().
  */
-int proc_walk_pud_entry(pud_t *pud, unsigned long addr, unsigned long end,
-			struct mm_walk *walk)
+int proc_walk_hole(unsigned long addr, unsigned long end, int depth,
+		   struct mm_walk *walk)
 {
-	struct proc_walk_part *part = walk->private;
-
-	/* Not at first: the walk is to come further than the one before */
-	return addr == part->start ? 0 : proc_walk_pause(walk, addr);
+	return proc_walk_pause(walk, end);
 }
 
 /*
- * Walk what lies in one page table, as most VMAs do: coming down to it costs
- * more than what is there. Return true and what the callback has returned; or
- * false, then it is to be walked in the general way.
+ * The walk of hugetlb takes a lock that sleeps. Splitting a huge page above a
+ * PMD, which only DAX and devices map, tells mmu notifiers, which sleep.
  */
-static bool walk_page_table(struct vm_area_struct *vma, unsigned long start,
-			    unsigned long end, const struct mm_walk_ops *ops,
-			    struct proc_walk_part *part, int *ret)
+static bool walk_may_sleep(const struct vm_area_struct *vma)
 {
-	struct mm_walk walk = {
-		.ops = ops,
-		.mm = vma->vm_mm,
-		.vma = vma,
-		.private = part,
-	};
-	pgd_t *pgd = pgd_offset(vma->vm_mm, start);
-	p4d_t *p4d;
-	pud_t *pud, pudval;
-	pmd_t *pmd;
+	const struct inode *inode;
 
-	vma_assert_locked(vma);
-	if (pgd_none(*pgd))
-		goto hole;
-	p4d = p4d_offset(pgd, start);
-	if (p4d_none(*p4d))
-		goto hole;
-	/* A table of PMDs stays while the VMA is locked */
-	pud = pud_offset(p4d, start);
-	pudval = pudp_get(pud);
-	if (pud_none(pudval))
-		goto hole;
-	if (!pud_present(pudval) || pud_leaf(pudval))
+	if (is_vm_hugetlb_page(vma))
+		return true;
+	if (!IS_ENABLED(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD) ||
+	    !vma->vm_ops || !vma->vm_ops->huge_fault || !vma->vm_file)
 		return false;
-	pmd = pmd_offset(pud, start);
-	if (pmd_none(*pmd))
-		goto hole;
-	*ret = ops->pmd_entry(pmd, start, end, &walk);
-	return walk.action != ACTION_AGAIN;
+	inode = file_inode(vma->vm_file);
+	return !S_ISREG(inode->i_mode) || IS_DAX(inode);
+}
 
-hole:
-	*ret = ops->pte_hole ? ops->pte_hole(start, end, -1, &walk) : 0;
-	return true;
+static __always_inline int
+walk_page_range_atomic(struct vm_area_struct *vma, unsigned long start,
+		       unsigned long end, const struct mm_walk_ops *ops,
+		       void *private)
+{
+	int ret;
+
+	/* The loops of a walk end at @end by equality */
+	if (WARN_ON_ONCE(offset_in_page(start)))
+		return -EINVAL;
+	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK) || likely(!walk_may_sleep(vma)))
+		return walk_page_range_vma(vma, start, end, ops, private);
+
+	vma_preempt_enable();
+	ret = walk_page_range_vma(vma, start, end, ops, private);
+	vma_preempt_disable();
+	return ret;
 }
 
 /**
  * proc_walk_page_range - walk_page_range_vma() for a VMA that a walk has locked
  * @vma: the VMA
- * @start: first address
+ * @start: first address, page-aligned
  * @end: and last
- * @ops: with ->pmd_entry and PGWALK_VMA_RDLOCK_VERIFY
- * @part: beginning of the private data of the callbacks, which return an error
- *	  or what proc_walk_pause() returns
+ * @ops: with PGWALK_VMA_RDLOCK_VERIFY
+ * @private: of the callbacks; for proc_walk_pause() it begins with a struct
+ *	     proc_walk_part
  *
- * Preemption is off while the callbacks run, so that nobody waits for a reader
- * that does not run. It is on in VMAs of hugetlb, which takes a lock that sleeps,
- * and where a huge entry may be split, which sleeps too. These are walked in
- * pieces, as hugetlb calls nobody for entries that are empty.
+ * Preemption is off while the callbacks run, except in VMAs whose walk may
+ * sleep: there a writer may have to wait for the scheduler.
  *
  * Context: Process context, as proc_vma_walk_next() left it.
- * Return: 0; or what a callback returned, or 1 to let the VMA go at @part->end.
+ * Return: 0; or what a callback returned, 1 if proc_walk_pause() ended the walk;
+ * or -EINVAL.
  */
 int proc_walk_page_range(struct vm_area_struct *vma, unsigned long start,
 			 unsigned long end, const struct mm_walk_ops *ops,
-			 struct proc_walk_part *part)
+			 void *private)
 {
-	bool atomic = IS_ENABLED(CONFIG_PER_VMA_LOCK) &&
-		      !IS_ENABLED(CONFIG_PREEMPT_RT);
-	unsigned long next;
-	int ret;
-
-	part->start = start;
-	if (likely(!(vma->vm_flags & (VM_HUGETLB | VM_PFNMAP)) &&
-		   !vma_is_dax(vma))) {
-		if (!((start ^ (end - 1)) & PMD_MASK) &&
-		    walk_page_table(vma, start, end, ops, part, &ret))
-			return ret;
-		return walk_page_range_vma(vma, start, end, ops, part);
-	}
-
-	if (atomic)
-		preempt_enable();
-	do {
-		next = pud_addr_end(start, end);
-		ret = walk_page_range_vma(vma, start, next, ops, part);
-		if (!ret && next != end) {
-			part->end = next;
-			ret = vma_read_should_pause(vma);
-		}
-		start = next;
-	} while (!ret && start != end);
-	if (atomic)
-		preempt_disable();
-	return ret;
+	return walk_page_range_atomic(vma, start, end, ops, private);
 }
 
 /**
  * proc_walk_pages - walk the page tables of a VMA, until somebody waits
  * @vma: the VMA that a walk has locked
  * @start: first address
- * @ops: with PGWALK_VMA_RDLOCK_VERIFY; they return nothing but what
- *	 proc_walk_pause() returns
+ * @ops: see proc_walk_page_range(); the callbacks, with a ->pte_hole() among
+ *	 them, return what proc_walk_pause() returns
  * @part: beginning of their private data
  *
- * Anonymous memory that was never written has no pages but the zero page, which
- * nobody counts.
+ * Anonymous memory that was never written to has no pages but the zero page,
+ * which nobody counts. Some drivers, though, map a file's pages without vm_ops.
  *
  * Context: Process context, as proc_vma_walk_next() left it.
  * Return: The end of what was walked, vm_end if it was all.
@@ -273,11 +261,28 @@ unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
 			      const struct mm_walk_ops *ops,
 			      struct proc_walk_part *part)
 {
-	if (vma_is_anonymous(vma) && !READ_ONCE(vma->anon_vma))
+	if (vma_is_anonymous(vma) && !vma->vm_file && !READ_ONCE(vma->anon_vma))
 		return vma->vm_end;
-	if (proc_walk_page_range(vma, start, vma->vm_end, ops, part))
+	if (walk_page_range_atomic(vma, start, vma->vm_end, ops, part) > 0)
 		return part->end;
 	return vma->vm_end;
+}
+
+/* What a mapping has at an address for as long as it exists. */
+struct mapping_id {
+	pgoff_t pgoff;
+	struct inode *inode;
+	struct anon_vma *anon_vma;	/* NULL before the first fault */
+};
+
+static struct mapping_id mapping_id(struct vm_area_struct *vma,
+				    unsigned long addr)
+{
+	return (struct mapping_id) {
+		.pgoff = linear_page_index(vma, addr),
+		.inode = vma->vm_file ? file_inode(vma->vm_file) : NULL,
+		.anon_vma = READ_ONCE(vma->anon_vma),
+	};
 }
 
 /**
@@ -286,74 +291,74 @@ unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
  * @pages: looks at them, in one or more calls
  * @data: passed on to @pages
  *
- * Whenever @pages says that somebody waits, let go the VMA and lock it again.
- * If nobody has write-locked it meanwhile go on, else begin again with the VMA
- * that is there now, which may be the next one. After some tries stay where
- * @pages has come to, and leave the rest of the VMA to the next step of the
- * walk: so the pages are those of the VMA that is returned, from @walk->shown
- * up to @walk->from. The latter is always above the address where the walk was,
- * also if the caller has set @walk->shown to one below.
+ * Whenever @pages returns before the end of the VMA, because somebody waits,
+ * the VMA is unlocked and what is at the position now is locked. If that is the
+ * same mapping, and still covers all that was looked at, go on: whatever its
+ * end, its flags, its name or its policy are now, and whoever has write-locked
+ * it. Else restart with what is there, which may be another VMA above. If that
+ * has happened some times in a row, stay where @pages has come to, and leave
+ * the rest of the VMA to the next record.
  *
- * Context: Process context, may sleep, but not when it has returned a VMA, see
+ * So what @pages has counted is of the addresses from @walk->shown to
+ * @walk->end, each of them once, while they were this mapping. The reference to
+ * the anon_vma keeps a mapping that replaces this one from having the same, but
+ * if it might have merged with a neighbour they share one; a file that was
+ * mapped anew and never written to cannot be told from the one before.
+ *
+ * Context: Process context, may sleep, on entry and return as
  * proc_vma_walk_next().
- * Return: The VMA, locked, and unchanged since @pages began with it; NULL if there
- * is none any more; ERR_PTR(-EINTR) on a fatal signal. With NULL or an error no
- * VMA is locked.
+ * Return: The VMA, which may be another one; NULL if there is none any more at
+ * or after the position, and then there is nothing to be shown;
+ * ERR_PTR(-EINTR) on a fatal signal.
  */
 struct vm_area_struct *proc_vma_walk_pages(struct proc_vma_walk *walk,
 					   proc_vma_pages_t pages, void *data)
 {
-	struct vm_area_struct *vma = walk->vma, *old;
-	unsigned long at = walk->shown, shown;
-	bool again = true;
-	unsigned int seq;
-	int tries = 0;
+	struct vm_area_struct *vma = walk->vma;
+	unsigned long first, at, old_end;
+	struct mapping_id old, new;
+	int tries = 0, others = 0;
+	bool again;
 
-	/* If this is the rest of a VMA that keeps changing, do not try in vain */
-	if (walk->cut && walk->cut == walk->sought)
-		tries = WALK_PAGES_TRIES;
-
+restart:
+	first = walk->shown;
+	at = first;
+	again = true;
 	for (;;) {
 		at = pages(vma, at, again, data);
-		walk->cut = at == vma->vm_end ? 0 : at;
-		if (!walk->cut)
-			return vma;
-		if (tries == WALK_PAGES_TRIES) {
-			proc_vma_walk_back(walk, at);
-			return vma;
-		}
+		if (at == vma->vm_end || tries == WALK_PAGES_TRIES)
+			break;
 
-		old = vma;
-		seq = proc_vma_lock_seq(vma);
-		shown = walk->shown;
-		proc_vma_walk_back(walk, walk->sought);
-		proc_vma_walk_unlock(walk);
-		if (fatal_signal_pending(current))
-			return ERR_PTR(-EINTR);
-		cond_resched();
-		vma = proc_vma_walk_next(walk);
+		old = mapping_id(vma, first);
+		old_end = vma->vm_end;
+		if (old.anon_vma)
+			get_anon_vma(old.anon_vma);
+		vma = walk_pause(walk, old.anon_vma);
 		if (IS_ERR_OR_NULL(vma))
 			return vma;
-		again = vma != old || proc_vma_lock_seq(vma) != seq;
-		if (again) {
-			at = walk->shown;
-			tries++;
-		} else {
-			walk->shown = shown;
+
+		new = mapping_id(vma, first);
+		if (walk->shown == first && vma->vm_end >= at &&
+		    new.pgoff == old.pgoff && new.inode == old.inode &&
+		    (new.anon_vma == old.anon_vma || !old.anon_vma)) {
+			if (at == vma->vm_end)
+				break;
+			again = false;
+			continue;
 		}
+
+		/* Another VMA, above all of this one, has tries of its own */
+		if (walk->shown >= old_end && others++ < WALK_PAGES_OTHERS)
+			tries = 0;
+		else
+			tries++;
+		/* A part must end above the position, which then rises */
+		if (tries == WALK_PAGES_TRIES)
+			walk->shown = walk->pos;
+		goto restart;
 	}
+
+	walk->end = at;
+	return vma;
 }
 #endif /* CONFIG_MMU */
-
-/**
- * proc_vma_walk_stop - end a walk
- * @walk: the walk that proc_vma_walk_start() has begun
- *
- * Context: Any that may release the locks. Nothing of the mm stays locked.
- */
-void proc_vma_walk_stop(struct proc_vma_walk *walk)
-{
-	proc_vma_walk_unlock(walk);
-	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK))
-		mmap_read_unlock(walk->mm);
-}

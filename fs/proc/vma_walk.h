@@ -6,32 +6,137 @@
 #include <linux/mmap_lock.h>
 #include <linux/pagewalk.h>
 
+struct anon_vma;
+
+/*
+ * Lock the next VMA, see lock_next_vma(), between proc_lock_mm() and
+ * proc_unlock_mm(): these lock nothing, unless there are no per-VMA locks. Then
+ * preemption stays on.
+ */
 #ifdef CONFIG_PER_VMA_LOCK
 
-/* Moves each time that the VMA is write-locked. */
-static inline unsigned int proc_vma_lock_seq(const struct vm_area_struct *vma)
-{
-	return vma->vm_lock_seq;
-}
-
-#else /* CONFIG_PER_VMA_LOCK */
-
-static inline unsigned int proc_vma_lock_seq(const struct vm_area_struct *vma)
+static inline int proc_lock_mm(struct mm_struct *mm)
 {
 	return 0;
 }
 
+static inline void proc_unlock_mm(struct mm_struct *mm)
+{
+}
+
+static inline struct vm_area_struct *
+proc_lock_next_vma(struct mm_struct *mm, struct vma_lock_iter *iter,
+		   struct vm_area_struct *prev, unsigned long *from,
+		   unsigned long end)
+{
+	return lock_next_vma(mm, iter, prev, from, end);
+}
+
+static inline void proc_unlock_vma(struct vm_area_struct *vma)
+{
+	unlock_next_vma(vma);
+}
+
+#else /* CONFIG_PER_VMA_LOCK */
+
+static inline int proc_lock_mm(struct mm_struct *mm)
+{
+	return mmap_read_lock_killable(mm);
+}
+
+static inline void proc_unlock_mm(struct mm_struct *mm)
+{
+	mmap_read_unlock(mm);
+}
+
+static inline struct vm_area_struct *
+proc_lock_next_vma(struct mm_struct *mm, struct vma_lock_iter *iter,
+		   struct vm_area_struct *prev, unsigned long *from,
+		   unsigned long end)
+{
+	struct vm_area_struct *vma;
+
+	if (iter->seq)
+		vma_iter_init(&iter->vmi, mm, *from);
+	iter->seq = 0;
+	vma = vma_find(&iter->vmi, end);
+	if (vma)
+		*from = max(*from, vma->vm_start);
+	return vma;
+}
+
+static inline void proc_unlock_vma(struct vm_area_struct *vma)
+{
+}
+
 #endif /* CONFIG_PER_VMA_LOCK */
+
+/*
+ * The position of a walk that has come to the end: page-aligned, and no VMA ends
+ * above.
+ */
+#define PROC_VMA_WALK_END	(-PAGE_SIZE)
+
+/**
+ * struct proc_vma_walk - a walk over the VMAs of another process
+ * @mm: the address space; NULL if mmap_lock is wanted and not held
+ * @vma: where the walk is, locked; NULL if nothing is
+ * @pos: where the record in hand was looked for: page-aligned if @from was, and
+ *	 below the end of all that was not shown. A walk may go on here after stop().
+ * @done: end of the last record that was accepted: all below that was mapped
+ *	  throughout has been shown. Set by proc_vma_walk_next(), kept by stop().
+ * @shown: the record in hand is about the part of @vma from here
+ * @end: up to here; the next one is looked for from here on
+ * @limit: look no further, 0 for the end of the address space
+ * @anon_vma: with a reference, see proc_vma_walk_pages(); NULL if none
+ * @iter: position in the VMA tree
+ *
+ * While there is a VMA @done <= @pos < @end and @done <= @shown < @end. All but
+ * @done is set anew by proc_vma_walk_start(), so nothing is left of a record
+ * that seq_file discards.
+ */
+struct proc_vma_walk {
+	struct mm_struct *mm;
+	struct vm_area_struct *vma;
+	unsigned long pos;
+	unsigned long done;
+	unsigned long shown;
+	unsigned long end;
+	unsigned long limit;
+	struct anon_vma *anon_vma;
+	struct vma_lock_iter iter;
+};
+
+struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
+					   struct mm_struct *mm,
+					   unsigned long from,
+					   unsigned long done,
+					   unsigned long limit);
+struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk);
+void proc_vma_walk_stop(struct proc_vma_walk *walk);
 
 /**
  * struct proc_walk_part - how far a walk of page tables came, for its callbacks
- * @start: where it began
  * @end: the end of what it has been through
  */
 struct proc_walk_part {
-	unsigned long start;
 	unsigned long end;
 };
+
+/**
+ * typedef proc_vma_pages_t - look at the pages of a VMA
+ * @vma: the VMA, locked
+ * @from: the address to go on from
+ * @again: forget what was found before, @from is the first address
+ * @data: the caller's
+ *
+ * Context: Process context, as proc_vma_walk_next() left it.
+ * Return: How far it came: vm_end; or a page-aligned address above @from, if
+ * vma_needbreak() says that the VMA should be unlocked.
+ */
+typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
+					  unsigned long from, bool again,
+					  void *data);
 
 /**
  * proc_walk_pause - end of a callback of a walk of page tables
@@ -46,61 +151,30 @@ static inline int proc_walk_pause(struct mm_walk *walk, unsigned long end)
 	struct proc_walk_part *part = walk->private;
 
 	part->end = end;
-	return vma_read_should_pause(walk->vma);
+	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK))
+		cond_resched();
+	return vma_needbreak(walk->vma);
 }
 
-/**
- * struct proc_vma_walk - a walk over the VMAs of another process
- * @mm: the address space
- * @vma: where the walk is, read-locked; NULL if nothing is
- * @from: where the walk goes on, after next() the end of @vma
- * @sought: where the walk was: @vma is the first one that ends above
- * @shown: up to here @vma covers what the walk has been through before
- * @cut: end of the part of a VMA that proc_vma_walk_pages() was content with,
- *	 zero if it came to the VMA's end; kept when the walk ends
- * @iter: position in the VMA tree
- */
-struct proc_vma_walk {
-	struct mm_struct *mm;
-	struct vm_area_struct *vma;
-	unsigned long from;
-	unsigned long sought;
-	unsigned long shown;
-	unsigned long cut;
-	struct vma_lock_iter iter;
-};
+/* A writer need not wait for a whole page table: pages between two looks */
+#define PROC_WALK_BATCH		128
 
-/**
- * typedef proc_vma_pages_t - look at the pages of a VMA
- * @vma: the VMA, read-locked
- * @from: the address to go on from
- * @again: forget what was found before, @from is the first address
- * @data: of who looks
- *
- * Context: Process context, preemption off; must not sleep.
- * Return: How far it came: vm_end; or an address above @from, if
- * vma_read_should_pause() says that the VMA must be let go.
- */
-typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
-					  unsigned long from, bool again,
-					  void *data);
+/* The end of the batch that begins at @addr, at most @end */
+static inline unsigned long proc_walk_batch_end(unsigned long addr,
+						unsigned long end)
+{
+	return addr + min(end - addr, PROC_WALK_BATCH * PAGE_SIZE);
+}
 
-int proc_vma_walk_start(struct proc_vma_walk *walk, struct mm_struct *mm,
-			unsigned long from);
-struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk);
-void proc_vma_walk_back(struct proc_vma_walk *walk, unsigned long addr);
-int proc_vma_walk_relax(struct proc_vma_walk *walk);
-void proc_vma_walk_unlock(struct proc_vma_walk *walk);
+int proc_walk_hole(unsigned long addr, unsigned long end, int depth,
+		   struct mm_walk *walk);
 int proc_walk_page_range(struct vm_area_struct *vma, unsigned long start,
 			 unsigned long end, const struct mm_walk_ops *ops,
-			 struct proc_walk_part *part);
+			 void *private);
 unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
 			      const struct mm_walk_ops *ops,
 			      struct proc_walk_part *part);
-int proc_walk_pud_entry(pud_t *pud, unsigned long addr, unsigned long end,
-			struct mm_walk *walk);
 struct vm_area_struct *proc_vma_walk_pages(struct proc_vma_walk *walk,
 					   proc_vma_pages_t pages, void *data);
-void proc_vma_walk_stop(struct proc_vma_walk *walk);
 
 #endif /* _PROC_VMA_WALK_H */

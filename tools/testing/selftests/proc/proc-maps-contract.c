@@ -446,7 +446,6 @@ static int churn_pass(struct churn_test *c)
 	unsigned long past = 0;
 	struct maps_line line;
 	const char *text;
-	bool same_read;
 	int ret;
 
 	maps_rewind(r, 0);
@@ -456,11 +455,9 @@ static int churn_pass(struct churn_test *c)
 			c->backwards++;
 			churn_note(c, "backwards", past);
 		}
-		same_read = r->place == LINE_INSIDE ||
-			    (r->place == LINE_LEFT && c->strict);
-		if (line.start < past && same_read) {
+		if (line.start < past && (r->place == LINE_INSIDE || c->strict)) {
 			c->overlaps++;
-			churn_note(c, "overlap inside a read()", past);
+			churn_note(c, "overlap", past);
 		}
 		if (!is_calm(&c->target, &line))
 			continue;

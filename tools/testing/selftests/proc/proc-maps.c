@@ -762,7 +762,7 @@ int window_record(struct window *w, struct target *t)
 	memset(w, 0, sizeof(*w));
 	w->lo = t->ctl->lo;
 	w->hi = t->ctl->hi;
-	w->clips_left = maps_has_lockless_walk();
+	w->no_overlap = maps_has_lockless_walk();
 	r->fd = maps_open(t->pid);
 	r->size = READ_LARGE;
 	for (step = 0; step < t->scenario->nr_states; step++) {
@@ -803,11 +803,11 @@ int window_record(struct window *w, struct target *t)
 /*
  * Return the states (a bit each) that explain @line (NULL: no more lines) when
  * the walk looks them up at @from. @past is the end of the line before: what is
- * below it may be cut off (@may_clip), or not (@may_whole).
+ * below it is cut off, or need not be (@may_whole).
  */
 static __u32 states_at(const struct window *w, unsigned long from,
 		       unsigned long past, const struct maps_line *line,
-		       bool may_clip, bool may_whole)
+		       bool may_whole)
 {
 	const struct maps_line *vma;
 	__u32 mask = 0;
@@ -816,7 +816,7 @@ static __u32 states_at(const struct window *w, unsigned long from,
 	for (i = 0; i < w->nr; i++) {
 		vma = state_next(&w->state[i], from);
 		if (!line || !vma ? !line && !vma :
-		    (may_clip && line_is(line, vma, past)) ||
+		    line_is(line, vma, past) ||
 		    (may_whole && line_is(line, vma, 0)))
 			mask |= 1U << i;
 	}
@@ -828,28 +828,26 @@ static __u32 states_at(const struct window *w, unsigned long from,
  *
  * Inside a read() the walk looks for what is at @past, and what began before is
  * shown from @past on. At the start of a read() it looks where the read() before
- * stopped: at @past, or at the VMA that was the next one in any state; it is
- * shown whole. After the rest of a line that did not fit into the read() before
- * both hold: the line can begin elsewhere, and is inside of this read(). Kernels
- * that hold mmap_lock show it whole there all the same, and overlap.
+ * stopped: at @past, or at the VMA that was the next one in any state. Then
+ * kernels that hold mmap_lock show that whole, and may overlap (and cannot be told
+ * from the others without CONFIG_PER_VMA_LOCK_STATS); the others show it from @past
+ * on.
  */
 static __u32 window_match(const struct window *w, unsigned long past,
 			  const struct maps_line *line, enum line_place place)
 {
-	bool whole = place == LINE_FRESH ||
-		     (place == LINE_LEFT && !w->clips_left);
-	bool clip = place != LINE_FRESH;
+	bool whole = place != LINE_INSIDE && !w->no_overlap;
 	const struct maps_line *vma;
 	__u32 mask;
 	unsigned int i;
 
-	mask = states_at(w, past, past, line, clip, whole);
+	mask = states_at(w, past, past, line, whole);
 	if (place == LINE_INSIDE)
 		return mask;
 	for (i = 0; i < w->nr; i++) {
 		vma = state_next(&w->state[i], past);
 		if (vma && vma->start > past)
-			mask |= states_at(w, vma->start, past, line, clip, whole);
+			mask |= states_at(w, vma->start, past, line, whole);
 	}
 	return mask;
 }
@@ -857,7 +855,7 @@ static __u32 window_match(const struct window *w, unsigned long past,
 /* Return the states that have @line; for the first line of a pread(). */
 static __u32 states_with(const struct window *w, const struct maps_line *line)
 {
-	return !line ? ~0U : states_at(w, line->start, 0, line, false, true);
+	return !line ? ~0U : states_at(w, line->start, 0, line, true);
 }
 
 /*

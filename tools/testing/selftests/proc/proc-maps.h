@@ -182,7 +182,7 @@ struct window {
 	unsigned long hi;
 	struct state state[MAX_STATES];
 	unsigned int nr;	/* distinct states */
-	bool clips_left;	/* see window_match() */
+	bool no_overlap;	/* see window_match() */
 
 	unsigned long passes;
 	unsigned long raced;	/* passes during which the target made a step */

@@ -308,7 +308,7 @@ static void reader_watch(struct window *w, bool with_contents)
 	reader.lo = w->lo;
 	reader.hi = w->hi;
 	reader.contents = with_contents;
-	w->clips_left = reader.lockless;
+	w->no_overlap = reader.lockless;
 }
 
 static int pass_smaps(struct window *w)
@@ -338,7 +338,7 @@ static __u32 numa_match_at(const struct window *w, const struct maps_line *line,
 			   unsigned long past, unsigned long from, struct places *to)
 {
 	enum line_place place = reader.maps.place;
-	bool whole = place == LINE_FRESH || (place == LINE_LEFT && !w->clips_left);
+	bool whole = place != LINE_INSIDE && !w->no_overlap;
 	const struct maps_line *vma;
 	struct maps_line shown;
 	__u32 mask = 0;
@@ -349,8 +349,7 @@ static __u32 numa_match_at(const struct window *w, const struct maps_line *line,
 		if (!vma || strncmp(vma->name, line->name, NAME_LEN))
 			continue;
 		if (!(whole && line->start == vma->start) &&
-		    !(place != LINE_FRESH &&
-		      line->start == (past > vma->start ? past : vma->start)))
+		    line->start != (past > vma->start ? past : vma->start))
 			continue;
 		shown = *vma;
 		shown.start = line->start;
@@ -1063,8 +1062,8 @@ static unsigned long big_number(void)
 
 /*
  * The entries cover all of it (which numa_maps does not show), each goes further
- * than the one before, and only the first of a read() may begin below that. If
- * none did then each page has been counted once.
+ * than the one before. Under mmap_lock the first of a read() may begin below
+ * that. If none did then each page has been counted once.
  */
 static int pass_big(struct window *w, void *arg)
 {
@@ -1080,8 +1079,7 @@ static int pass_big(struct window *w, void *arg)
 	while ((ret = maps_next(&reader.maps, &line)) == 1 && line.start < w->hi) {
 		if (line.end <= w->lo)
 			continue;
-		may_repeat = n && (reader.maps.place == LINE_FRESH ||
-				   (reader.maps.place == LINE_LEFT && !w->clips_left));
+		may_repeat = n && reader.maps.place != LINE_INSIDE && !w->no_overlap;
 		number = big_number();
 		if (line.start > past && !(reader.numa && n))
 			return big_why(w, "gap", &line, past);
