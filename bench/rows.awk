@@ -6,6 +6,10 @@
 #	table	latencies of all runs of a kernel together, and the p99 of the readers'
 #		own reads, or "-" where there are none or the rows, older ones, lack them
 #	runs	the same of each run
+#	progress	for the rows of --progress: of each file and kind of calls the passes of the
+#		readers, over those beside a target that makes no calls, the most entries
+#		for its mapping in a pass, the latencies of its calls, and those of the
+#		readers' own reads
 #	points	for the plot of --files: "# KERNEL", then lines of NAME P99_US MAX_US,
 #		where NAME is a file or "floor"; two empty lines
 #	curve	for the plot: "# KERNEL readers|floor", then lines of LATENCY_US
@@ -44,6 +48,8 @@ function add(set,	worst)
 	calls[set] += value("calls")
 	sum[set] += value("calls") * value("mean_ns")
 	passes[set] += value("passes")
+	if (/ entries_max=/ && value("entries_max") + 0 > entries[set])
+		entries[set] = value("entries_max") + 0
 	if (worst > max[set])
 		max[set] = worst
 	if (/ read_max_ns=/ && value("read_max_ns") + 0 > max[reads_of(set)])
@@ -116,6 +122,25 @@ function print_points(kernel,	n, set)
 	print "\n"
 }
 
+# The lines of one file and kind of calls for each kernel.
+function print_progress(name,	k, set, calm)
+{
+	for (k = 1; k <= nr_kernels; k++) {
+		set = kernels[k] " " name
+		calm = set
+		sub(/ [^ ]*$/, " none", calm)
+		printf "%-34s %8d", set, passes[set]
+		if (calm in calls)
+			printf " %6.2f %8d", passes[set] / passes[calm], entries[set]
+		else
+			printf " %6s %8s", "-", "-"
+		printf " %9d %9.1f %9.1f %10.1f", calls[set], percentile(set, 0.5) / 1000,
+		       percentile(set, 0.99) / 1000, max[set] / 1000
+		printf " %10.1f %10.1f\n", percentile(reads_of(set), 0.99) / 1000,
+		       max[reads_of(set)] / 1000
+	}
+}
+
 function print_curve(set,	low, width, above)
 {
 	print "# " set
@@ -148,6 +173,8 @@ $1 == "run" {
 	name = "floor"
 	if (value("readers") > 0)
 		name = by_file ? value("file") : "readers"
+	if (show == "progress")
+		name = value("file") " " value("calls_are")
 	set = kernel " " name
 	if (show == "runs")
 		set = set " " boot
@@ -169,6 +196,13 @@ END {
 		printf set_format " %9s %9s %9s %9s %9s %9s %8s", "latency in us", "calls", "mean",
 		       "p50", "p99", "p99.9", "max", "reads"
 		print (by_file && show == "table" ? "  p99/floor  max/floor" : "") "   read p99"
+	}
+	if (show == "progress") {
+		printf "%-34s %8s %6s %8s %9s %9s %9s %10s %10s %10s\n", "latency in us", "passes",
+		       "/none", "entries", "calls", "p50", "p99", "max", "read p99", "read max"
+		for (i = 1; i <= nr_names; i++)
+			print_progress(names[i])
+		exit
 	}
 	if (show == "table" && by_file)
 		for (i = 1; i <= nr_names; i++)
