@@ -229,8 +229,7 @@ walk_page_range_atomic(struct vm_area_struct *vma, unsigned long start,
  * @private: of the callbacks; for proc_walk_pause() it begins with a struct
  *	     proc_walk_part
  *
- * Preemption is off while the callbacks run, except in VMAs whose walk may
- * sleep: there a writer may have to wait for the scheduler.
+ * Preemption is off meanwhile, except in VMAs whose walk may sleep.
  *
  * Context: Process context, as proc_vma_walk_next() left it.
  * Return: 0; or what a callback returned, 1 if proc_walk_pause() ended the walk;
@@ -291,19 +290,16 @@ static struct mapping_id mapping_id(struct vm_area_struct *vma,
  * @pages: looks at them, in one or more calls
  * @data: passed on to @pages
  *
- * Whenever @pages returns before the end of the VMA, because somebody waits,
- * the VMA is unlocked and what is at the position now is locked. If that is the
- * same mapping, and still covers all that was looked at, go on: whatever its
- * end, its flags, its name or its policy are now, and whoever has write-locked
- * it. Else restart with what is there, which may be another VMA above. If that
- * has happened some times in a row, stay where @pages has come to, and leave
- * the rest of the VMA to the next record.
+ * When @pages returns before the end of the VMA, because somebody waits, lock
+ * what is at the position then. If that is the same mapping, and covers all that
+ * was looked at, go on: whatever its end, flags, name or policy are now, and
+ * whoever has write-locked it. Else restart with what is there, maybe another
+ * VMA above. If that has happened some times in a row, stay where @pages has
+ * come to, and leave the rest of the VMA to the next record.
  *
- * So what @pages has counted is of the addresses from @walk->shown to
- * @walk->end, each of them once, while they were this mapping. The reference to
- * the anon_vma keeps a mapping that replaces this one from having the same, but
- * if it might have merged with a neighbour they share one; a file that was
- * mapped anew and never written to cannot be told from the one before.
+ * So @pages has counted what is from @walk->shown to @walk->end, each address
+ * once, while it was this mapping; see Documentation/mm/proc_vma_walk.rst for
+ * what cannot be told from it.
  *
  * Context: Process context, may sleep, on entry and return as
  * proc_vma_walk_next().
