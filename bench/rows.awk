@@ -130,7 +130,7 @@ function print_progress(name,	k, set, calm)
 		calm = set
 		sub(/ [^ ]*$/, " none", calm)
 		printf "%-34s %8d", set, passes[set]
-		if (calm in calls)
+		if (calm in calls && name !~ / whole$/)
 			printf " %6.2f %8d", passes[set] / passes[calm], entries[set]
 		else
 			printf " %6s %8s", "-", "-"
