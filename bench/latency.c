@@ -236,7 +236,7 @@ static bool calls_are(const char *what)
 	return !strcmp(opt.calls, what);
 }
 
-/* What lines begin with: an address or, in smaps, a word with a capital. */
+/* A line begins with an address or, in smaps, with a word that has a capital. */
 static bool address_at(const char *text, __u64 *address)
 {
 	char *end;
