@@ -124,7 +124,7 @@ struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
  * proc_vma_walk_next - accept the record in hand, and lock the next VMA
  * @walk: the walk, between start and stop
  *
- * What is up to @walk->end is done, all of the VMA unless somebody has lowered
+ * What is up to @walk->end is done, all of the VMA unless the caller has lowered
  * @walk->end: then the rest of it is next.
  *
  * Context: Process context, may sleep; the caller holds no lock of the mm but
@@ -172,8 +172,6 @@ void proc_vma_walk_stop(struct proc_vma_walk *walk)
  * @end: and last
  * @depth: not used
  * @walk: the walk, whose private data begins with a struct proc_walk_part
- *
- * To come here takes about as long as to walk a table that is full of pages.
  *
  * Context: That of the callback.
  * Return: See proc_walk_pause().
@@ -243,7 +241,7 @@ int proc_walk_page_range(struct vm_area_struct *vma, unsigned long start,
 }
 
 /**
- * proc_walk_pages - walk the page tables of a VMA, until somebody waits
+ * proc_walk_pages - walk the page tables of a VMA, until it should be unlocked
  * @vma: the VMA that a walk has locked
  * @start: first address
  * @ops: see proc_walk_page_range(); the callbacks, with a ->pte_hole() among
@@ -290,7 +288,7 @@ static struct mapping_id mapping_id(struct vm_area_struct *vma,
  * @pages: looks at them, in one or more calls
  * @data: passed on to @pages
  *
- * When @pages returns before the end of the VMA, because somebody waits, lock
+ * When @pages returns before the end of the VMA, as vma_needbreak() says, lock
  * what is at the position then. If that is the same mapping, and covers all that
  * was looked at, go on: whatever its end, flags, name or policy are now, and
  * whoever has write-locked it. Else restart with what is there, maybe another

@@ -144,7 +144,8 @@ typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
  * @end: the callback has been through all up to here
  *
  * Context: That of the callback.
- * Return: What the callback is to return: zero, or 1 to end the walk here.
+ * Return: What the callback is to return: zero, or 1 to end the walk here, if
+ * that is not the end of the VMA.
  */
 static inline int proc_walk_pause(struct mm_walk *walk, unsigned long end)
 {
@@ -153,7 +154,7 @@ static inline int proc_walk_pause(struct mm_walk *walk, unsigned long end)
 	part->end = end;
 	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK))
 		cond_resched();
-	return vma_needbreak(walk->vma);
+	return end != walk->vma->vm_end && vma_needbreak(walk->vma);
 }
 
 /* A writer need not wait for a whole page table: pages between two looks */
