@@ -5,6 +5,7 @@
  * that against parsing the text of the same file.
  */
 #define _GNU_SOURCE
+#define _FILE_OFFSET_BITS 64		/* inode numbers, offsets in /proc/PID/mem */
 #define __SANE_USERSPACE_TYPES__	/* __u64 is unsigned long long */
 #include <ctype.h>
 #include <errno.h>
@@ -17,20 +18,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/elf.h>
 
 #include "../include/uapi/linux/fs.h"
 
 #define READ_SIZE	(128 * 1024)
 #define BUILD_ID_MAX	64
+#define BUILD_ID_NOTE	3	/* NT_GNU_BUILD_ID */
 #define NO_VMA		SIZE_MAX
-#define NO_MM		"process %d has no memory: it is a kernel thread, or has exited"
+#define NO_PID		LONG_MIN
+#define NO_ADDRESS	UINT64_MAX
 
-#define die(fmt, ...)								\
-	do {									\
-		fprintf(stderr, "procmap_query: " fmt "\n", ##__VA_ARGS__);	\
-		exit(STATUS_ERROR);						\
+#define warn(fmt, ...)	fprintf(stderr, "procmap_query: " fmt "\n", ##__VA_ARGS__)
+#define die(fmt, ...)					\
+	do {						\
+		warn(fmt, ##__VA_ARGS__);		\
+		exit(STATUS_ERROR);			\
 	} while (0)
 
 enum status {
@@ -42,13 +48,14 @@ enum status {
 
 struct vma {
 	struct procmap_query q;
-	char *name;		/* "" if there is none; in the text, "\n" is "\012" */
+	char *name;		/* "" if there is none; "\n" is "\012", as in the text */
 	unsigned char build_id[BUILD_ID_MAX];
 };
 
 /* One of the two ways to find VMAs. The figures are totals of all rounds. */
 struct pass {
-	const char *method;
+	bool build_ids;		/* are asked for */
+	int fd;			/* of /proc/PID/maps */
 	struct vma *vmas;
 	size_t nr;
 	size_t max;
@@ -56,26 +63,23 @@ struct pass {
 	__u64 ns;
 	size_t calls;
 	size_t bytes;
-	size_t nr_found;
-};
-
-struct verdict {
-	size_t agree;
-	size_t unmapped;	/* of those that agree, the ones in no VMA */
-	size_t gate;
-	size_t disagree;
 };
 
 static int pid;
 static bool json;
+static __u64 filter;		/* flags of PROCMAP_QUERY that a VMA must have */
 
-/* The addresses as given, and each of them once in ascending order. */
+/* The addresses as given, and in ascending order. */
 static __u64 *input;
+static __u64 *sorted;
 static size_t nr_input;
 static size_t max_input;
-static __u64 *sorted;
-static size_t nr_sorted;
+
+/* What is left out of the input. */
 static size_t nr_kernel;
+static size_t nr_other;		/* addresses of other processes */
+static size_t nr_bad;		/* lines that are not understood */
+static bool callchains;		/* the input has some */
 
 static const char help[] =
 "NAME\n"
@@ -89,39 +93,39 @@ static const char help[] =
 "    at the ADDRESSes, which are hexadecimal with or without 0x. They come from\n"
 "    the command line, --addresses or --perf, else from standard input.\n"
 "\n"
-"    Without --lookup, all addresses are looked for twice: in the text of\n"
-"    /proc/PID/maps, parsed once, and with the PROCMAP_QUERY ioctl on that file,\n"
-"    once per address unless the VMA found before covers it too. Both take the\n"
-"    addresses sorted and without duplicates. Start, end, permissions, offset,\n"
-"    device, inode and name found are compared. Each disagreement is printed, with\n"
-"    both answers, then what each way took, then the number of addresses that\n"
-"    agree, disagree, or lie in the gate VMA (see NOTES).\n"
+"    Without --lookup, all addresses are looked up twice: in the text of\n"
+"    /proc/PID/maps, and with the PROCMAP_QUERY ioctl on that file. Each\n"
+"    disagreement is printed, with both answers, then what each way took, then the\n"
+"    number of addresses that agree and disagree.\n"
 "\n"
 "OPTIONS\n"
 "    -f, --addresses FILE\n"
-"        Read addresses from FILE (- is standard input), one per line. Empty\n"
+"        Read FILE (- is standard input), with ADDRESS or PID ADDRESS on a line,\n"
+"        PID in decimal. Addresses of other PIDs are left out and counted. Empty\n"
 "        lines and what follows a # are ignored.\n"
 "    -p, --perf FILE\n"
-"        Read addresses from FILE (- is standard input), the output of perf script\n"
-"        with the field ip. Understood are lines of a callchain (tab, address), and\n"
-"        samples on one line where the address is first on the line or follows the\n"
-"        fields COMM PID [CPU] TIME: PERIOD EVENT: or some of them. Other lines are\n"
-"        ignored. Kernel addresses (top bit set) are left out and counted.\n"
+"        Read FILE (- is standard input), the output of perf script -F pid,ip, with\n"
+"        or without (-G) call chains; see NOTES for perf 6.1. Addresses of other\n"
+"        PIDs and of the kernel are left out and counted. Inlined frames are\n"
+"        ignored: they have the address of the frame that follows.\n"
 "    -l, --lookup\n"
-"        Use the ioctl only and print a line for each address, in the order given:\n"
-"            ADDRESS START-END PERMS OFFSET PATH BUILD-ID\n"
-"        OFFSET is that of the address in the file. A field that does not apply is\n"
-"        -, and an address in no VMA gives ADDRESS - only. PATH can have spaces; a\n"
-"        newline in it is printed as \\012, like in /proc/PID/maps.\n"
+"        Find the VMAs once, and print a line for each address, in the order given:\n"
+"            ADDRESS START-END PERMS OFFSET ELF-ADDRESS PATH BUILD-ID\n"
+"        OFFSET is that of the address in the file. ELF-ADDRESS is what the program\n"
+"        headers of the file make of OFFSET: symbol tables have such addresses. A\n"
+"        field that does not apply, or needs a file that cannot be read, is -. An\n"
+"        address in no VMA gives ADDRESS - only. PATH can have spaces; a newline in\n"
+"        it is \\012, like in /proc/PID/maps.\n"
+"    -x, --executable\n"
+"    -b, --file-backed\n"
+"        Find only VMAs that are executable, that map a file, or (with both) both.\n"
 "    -j, --json\n"
-"        Print JSON. With --lookup, one object per line: address, vma_start,\n"
-"        vma_end, perms, offset, path, build_id, each a string (numbers as\n"
-"        \"0x7f00\") or null. In paths, each byte that is not part of valid UTF-8\n"
-"        becomes \\ufffd. Without --lookup, one object with the figures, and\n"
-"        disagreements go to standard error.\n"
+"        With --lookup, print a JSON object on each line: address, vma_start,\n"
+"        vma_end, perms, offset, elf_address, path, build_id, each a string\n"
+"        (numbers as \"0x7f00\") or null. In paths, each byte that is not part of\n"
+"        valid UTF-8 becomes \\ufffd.\n"
 "    -n, --repeat N\n"
-"        Compare N times (default 1). All figures are totals, and the table has\n"
-"        also means.\n"
+"        Without --lookup, look up N times (default 1). What a way took is the mean.\n"
 "    -h, --help\n"
 "        Print this text.\n"
 "\n"
@@ -129,7 +133,8 @@ static const char help[] =
 "    0   done; in a comparison, no disagreement\n"
 "    1   --lookup: an address is in no VMA\n"
 "    2   comparison: the two ways disagree\n"
-"    3   error, told on standard error\n"
+"    3   error, told on standard error. Lines of FILE that are not understood are\n"
+"        counted there, and the other lines are looked up all the same.\n"
 "\n"
 "EXAMPLES\n"
 "    Look up two addresses of process 1234:\n"
@@ -138,29 +143,30 @@ static const char help[] =
 "        cut -d- -f1 /proc/1234/maps | procmap_query --repeat 100 1234\n"
 "    Profile a process and look up the samples while it still runs:\n"
 "        perf record --pid 1234 -- sleep 10\n"
-"        perf script --pid 1234 -F ip,sym,dso | procmap_query --lookup --perf - 1234\n"
+"        perf script -G -F pid,ip | procmap_query --lookup --perf - 1234\n"
 "\n"
 "NOTES\n"
-"    Time is in microseconds of CLOCK_MONOTONIC, from before the open() to after\n"
-"    the last use of the data: system calls, parsing, finding, copying names, but\n"
-"    not sorting the addresses. Calls are open(), read(), ioctl() and close() of\n"
-"    /proc/PID/maps. Bytes are what the kernel returned: the text, or for each VMA\n"
-"    found struct procmap_query and the name. VMAs are the different ones found.\n"
-"    A comparison asks for no build IDs, as the text has none.\n"
+"    Both ways take the addresses sorted. The ioctl is called once for each VMA\n"
+"    found, and for one after a gap that addresses lie in. The text is read up to\n"
+"    the last address; of most lines only the range is parsed. Time is in\n"
+"    microseconds of CLOCK_MONOTONIC: system calls, parsing, finding, copying\n"
+"    names, but not sorting. Calls are open(), read() and ioctl() of\n"
+"    /proc/PID/maps. Bytes are what the kernel returned. A comparison asks for no\n"
+"    build IDs, as the text has none.\n"
 "\n"
 "    If the process maps or unmaps memory meanwhile, the two ways can disagree and\n"
 "    both be right; nothing is tried again. kill -STOP it for an exact comparison.\n"
 "\n"
 "    The gate VMA ([vsyscall] on x86, [vectors] on arm) is in the text, but not in\n"
-"    the process, and the ioctl does not report it. --lookup finds no VMA there;\n"
-"    in a comparison that is no disagreement. A path too long for the ioctl\n"
+"    the process: an address there is in no VMA. A path too long for the ioctl\n"
 "    (PATH_MAX) is - in --lookup, and a disagreement in a comparison.\n"
 "\n"
-"    Some versions of perf (6.1.187 is one) print offsets in files instead of\n"
-"    addresses in callchains. perf script --hide-call-graph prints addresses.\n"
+"    PIDs are process IDs, as perf prints them, not thread IDs. In call chains perf\n"
+"    6.1, which Debian 12 has, prints offsets in files, which cannot be looked up,\n"
+"    instead of addresses. With -G it prints addresses.\n"
 "\n"
-"    Linux 6.11 or later is needed. See proc(5), perf-script(1), and struct\n"
-"    procmap_query in linux/fs.h.\n";
+"    Before Linux 6.11, which brought the ioctl, --lookup parses the text, and there\n"
+"    is no comparison. See also proc(5), perf-script(1) and linux/fs.h.\n";
 
 static void *grow(void *array, size_t need, size_t *max, size_t size)
 {
@@ -180,6 +186,21 @@ static void *alloc(size_t nr, size_t size)
 	return grow(NULL, nr, &max, size);
 }
 
+/* A copy of @name with each newline as "\012". */
+static char *copy_name(const char *name)
+{
+	char *copy = alloc(4 * strlen(name) + 1, 1), *end = copy;
+
+	for (; *name; name++) {
+		if (*name == '\n')
+			end = stpcpy(end, "\\012");
+		else
+			*end++ = *name;
+	}
+	*end = '\0';
+	return copy;
+}
+
 /* Addresses */
 
 static void add_address(__u64 addr)
@@ -188,82 +209,114 @@ static void add_address(__u64 addr)
 	input[nr_input++] = addr;
 }
 
-static bool parse_hex(const char *s, const char *end, __u64 *value)
+static bool parse_address(const char *s, __u64 *addr)
 {
-	char *stop;
+	char *end;
 
 	errno = 0;
-	*value = strtoull(s, &stop, 16);
-	return isxdigit((unsigned char)*s) && stop == end && !errno;
+	*addr = strtoull(s, &end, 16);
+	return isxdigit((unsigned char)*s) && !*end && !errno;
 }
 
-/* False if the line is neither an address nor empty. */
-static bool plain_line(char *line)
+/* perf has -1 for a sample whose process is not known. */
+static bool parse_pid(const char *s, long *value)
 {
-	__u64 addr;
-	char *word;
+	char *end;
+	long number = strtol(s, &end, 10);
 
-	line[strcspn(line, "#")] = '\0';
-	word = strtok(line, " \t\r\n");
-	if (!word)
-		return true;
-	if (!parse_hex(word, word + strlen(word), &addr) || strtok(NULL, " \t\r\n"))
+	if (!isdigit((unsigned char)s[*s == '-']) || *end || number > INT_MAX)
 		return false;
-	add_address(addr);
+	*value = number;
 	return true;
 }
 
 /*
- * perf prints the address of a frame as "\t%16lx". A sample on one line has
- * " %16lx", after fields that each end in a space. Numbers in these other
- * fields are narrower, so it is the width that tells the address from them.
+ * The highest address of user space. A kernel of 64 bits has bit 63 set in its own
+ * addresses. With one of 32 bits, stacks are in the last 16 MiB of user space, and
+ * these are not the last of the 4 GiB.
  */
-static bool perf_line(char *line)
+static __u64 user_max(void)
 {
-	char *field, *word, *end = line;
-	__u64 addr;
+	unsigned long top = (uintptr_t)__builtin_frame_address(0) | 0xffffff;
 
-	do {
-		field = end;
-		word = field + strspn(field, " \t");
-		end = word + strcspn(word, " \t\n");
-		if ((*line == '\t' || end - field == (field == line ? 17 : 18)) &&
-		    parse_hex(word, end, &addr)) {
-			if (addr >> 63)
-				nr_kernel++;
-			else
-				add_address(addr);
-			break;
-		}
-	} while (*line != '\t' && end > word);
+	return sizeof(top) == 4 && top != ULONG_MAX ? top : INT64_MAX;
+}
+
+/*
+ * Returns false if @line is not understood. perf script -F pid,ip prints a sample
+ * as "%7d  %16lx"; one with a call chain as "%7d ", then frames "\t%16lx", then an
+ * empty line. With other fields there are more words, or a blank at the end.
+ */
+static bool parse_line(char *line, bool perf)
+{
+	static long chain_pid = NO_PID;
+	bool frame = perf && *line == '\t';
+	bool header = perf && *line && line[strlen(line) - 1] == ' ';
+	char *words[3] = { NULL };
+	long line_pid;
+	__u64 addr;
+	int n = 0;
+
+	if (!frame)
+		chain_pid = NO_PID;
+	line_pid = frame ? chain_pid : pid;
+	line[strcspn(line, "#")] = '\0';
+	while (n < 3 && (words[n] = strtok(n ? NULL : line, " \t")))
+		n++;
+	if (!n || (frame && n == 2 && !strcmp(words[1], "(inlined)")))
+		return true;
+	if (header) {
+		callchains = true;
+		return n == 1 && parse_pid(words[0], &chain_pid);
+	}
+	if (n == 2 && !frame ? !parse_pid(words[0], &line_pid) :
+	    n != 1 || frame != perf || line_pid == NO_PID)
+		return false;
+	if (!parse_address(words[n - 1], &addr))
+		return false;
+	if (line_pid != pid)
+		nr_other++;
+	else if (perf && addr > user_max())
+		nr_kernel++;
+	else
+		add_address(addr);
 	return true;
 }
 
-static void read_addresses(const char *name, bool (*parse)(char *line))
+static void read_addresses(const char *name, bool perf)
 {
 	bool is_stdin = !strcmp(name, "-");
 	FILE *file = is_stdin ? stdin : fopen(name, "r");
+	size_t max = 0, nr = 0, first_bad = 0;
 	char *line = NULL;
-	size_t max = 0, nr = 0;
+	ssize_t len;
 
 	if (is_stdin)
 		name = "standard input";
 	if (!file)
 		die("cannot open %s: %s", name, strerror(errno));
-	while (getline(&line, &max, file) > 0) {
+	while ((len = getline(&line, &max, file)) > 0) {
 		nr++;
-		if (!parse(line))
-			die("bad address on line %zu of %s", nr, name);
+		if (line[len - 1] == '\n')
+			line[--len] = '\0';
+		if (len && line[len - 1] == '\r')
+			line[--len] = '\0';
+		if (strlen(line) == (size_t)len && parse_line(line, perf))
+			continue;
+		if (!nr_bad++)
+			first_bad = nr;
 	}
 	if (ferror(file))
 		die("cannot read %s: %s", name, strerror(errno));
 	free(line);
-	if (nr_kernel)
-		fprintf(stderr, "procmap_query: left out %zu kernel addresses\n", nr_kernel);
-	if (!nr_input && parse == perf_line)
-		die("no user address in %s; is it output of perf script with the field ip?", name);
+	if (nr_kernel || nr_other)
+		warn("left out %zu addresses of the kernel, %zu of other processes", nr_kernel,
+		     nr_other);
+	if (nr_bad)
+		warn("%zu lines of %s are not understood; the first is line %zu", nr_bad, name,
+		     first_bad);
 	if (!nr_input)
-		die("no addresses in %s", name);
+		die("no addresses of process %d in %s", pid, name);
 }
 
 static int compare_addresses(const void *a, const void *b)
@@ -275,45 +328,56 @@ static int compare_addresses(const void *a, const void *b)
 
 static void sort_addresses(void)
 {
-	size_t i;
-
 	sorted = alloc(nr_input, sizeof(*sorted));
 	memcpy(sorted, input, nr_input * sizeof(*sorted));
 	qsort(sorted, nr_input, sizeof(*sorted), compare_addresses);
-	for (i = 0; i < nr_input; i++) {
-		if (!i || sorted[i] != sorted[nr_sorted - 1])
-			sorted[nr_sorted++] = sorted[i];
-	}
 }
 
 /* System calls on /proc/PID/maps, counted */
 
-static int maps_open(struct pass *p)
+static int open_proc(const char *file)
 {
 	char path[32];
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* An open maps shows the memory that the process had at the open(), or nothing. */
+static void die_without_memory(void)
+{
+	int fd = open_proc("maps");
+	char c;
+
+	if (fd >= 0 && read(fd, &c, 1) == 1)
+		die("process %d has called execve() meanwhile: it runs another program", pid);
+	die("process %d has no memory: it is a kernel thread, or has exited", pid);
+}
+
+static void maps_open(struct pass *p)
+{
+	memset(p->found, 0xff, nr_input * sizeof(*p->found));	/* NO_VMA */
 	p->calls++;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
+	p->fd = open_proc("maps");
+	if (p->fd >= 0)
+		return;
 	if (errno == ENOENT)
 		die("no process %d", pid);
 	if (errno == ESRCH)
-		die(NO_MM, pid);
+		die_without_memory();
 	if (errno == EACCES || errno == EPERM)
-		die("no permission for %s: be root or its user; see PTRACE_MODE_READ in ptrace(2)",
-		    path);
-	die("cannot open %s: %s", path, strerror(errno));
+		die("no permission for /proc/%d/maps: be root or its user; see ptrace(2)", pid);
+	die("cannot open /proc/%d/maps: %s", pid, strerror(errno));
 }
 
-static size_t maps_read(struct pass *p, int fd, char *buf, size_t size)
+static size_t maps_read(struct pass *p, char *buf, size_t size)
 {
 	ssize_t len;
 
 	p->calls++;
-	len = read(fd, buf, size);
+	len = read(p->fd, buf, size);
+	if (len < 0 && errno == ESRCH)
+		die_without_memory();
 	if (len < 0)
 		die("cannot read /proc/%d/maps: %s", pid, strerror(errno));
 	p->bytes += len;
@@ -321,25 +385,24 @@ static size_t maps_read(struct pass *p, int fd, char *buf, size_t size)
 }
 
 /* Returns 0 or the error. */
-static int maps_query(struct pass *p, int fd, struct procmap_query *q)
+static int maps_query(struct pass *p, struct procmap_query *q)
 {
 	p->calls++;
-	if (ioctl(fd, PROCMAP_QUERY, q))
+	if (ioctl(p->fd, PROCMAP_QUERY, q))
 		return errno;
 	p->bytes += sizeof(*q) + q->vma_name_size + q->build_id_size;
 	return 0;
 }
 
-static void maps_close(struct pass *p, int fd)
+static struct vma *new_vma(struct pass *p, const struct procmap_query *q)
 {
-	p->calls++;
-	close(fd);
-}
+	struct vma *vma;
 
-static struct vma *new_vma(struct pass *p)
-{
 	p->vmas = grow(p->vmas, p->nr + 1, &p->max, sizeof(*p->vmas));
-	return &p->vmas[p->nr++];
+	vma = &p->vmas[p->nr++];
+	memset(vma, 0, sizeof(*vma));
+	vma->q = *q;
+	return vma;
 }
 
 static const struct vma *vma_at(const struct pass *p, size_t i)
@@ -347,131 +410,244 @@ static const struct vma *vma_at(const struct pass *p, size_t i)
 	return p->found[i] == NO_VMA ? NULL : &p->vmas[p->found[i]];
 }
 
+/* Addresses from @i on that are in @q are in VMA @v. Returns the first one behind @q. */
+static size_t set_found(struct pass *p, size_t i, const struct procmap_query *q, size_t v)
+{
+	for (; i < nr_input && sorted[i] < q->vma_end; i++)
+		p->found[i] = sorted[i] < q->vma_start ? NO_VMA : v;
+	return i;
+}
+
 /* The text */
 
-static bool parse_number(char **s, int base, __u64 *value, char after)
+/* Parse a number, and the character after it. Faster than strtoull(). */
+static __u64 parse_hex(char **s, char after)
 {
-	char *begin = *s;
+	unsigned int digit;
+	__u64 value = 0;
 
-	*value = strtoull(begin, s, base);
-	return *s > begin && *(*s)++ == after;
+	for (;; ++*s) {
+		digit = **s <= '9' ? **s - '0' : **s - 'a' + 10;
+		if (digit > 15)
+			break;
+		value = value << 4 | digit;
+	}
+	if (*(*s)++ != after)
+		die("/proc/%d/maps is not understood", pid);
+	return value;
 }
 
-/* start-end perms offset major:minor inode, and after spaces the name */
-static bool parse_vma(char *line, struct vma *vma)
+static bool has_file(const struct procmap_query *q)
 {
-	struct procmap_query *q = &vma->q;
-	__u64 major, minor;
-	int i;
-
-	if (!parse_number(&line, 16, &q->vma_start, '-') ||
-	    !parse_number(&line, 16, &q->vma_end, ' ') || strcspn(line, " ") != 4)
-		return false;
-	for (i = 0, q->vma_flags = 0; i < 4; i++)
-		q->vma_flags |= (line[i] == "rwxs"[i]) << i;
-	line += 4;
-	if (!parse_number(&line, 16, &q->vma_offset, ' ') ||
-	    !parse_number(&line, 16, &major, ':') ||
-	    !parse_number(&line, 16, &minor, ' ') ||
-	    !parse_number(&line, 10, &q->inode, ' '))
-		return false;
-	q->dev_major = major;
-	q->dev_minor = minor;
-	vma->name = line + strspn(line, " ");
-	return true;
+	return q->inode || q->dev_major || q->dev_minor;
 }
 
-static void text_pass(struct pass *p)
+/* PROCMAP_QUERY does not report the gate VMA, which is in no process. */
+static bool matches(const struct procmap_query *q, const char *name)
 {
-	static char *text;
-	static size_t max;
-	size_t i, v = 0, n, len = 0;
-	char *line, *end;
-	int fd = maps_open(p);
+	return strcmp(name, "[vsyscall]") && strcmp(name, "[vectors]") &&
+	       (!(filter & PROCMAP_QUERY_VMA_EXECUTABLE) ||
+		q->vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE) &&
+	       (!(filter & PROCMAP_QUERY_FILE_BACKED_VMA) || has_file(q));
+}
 
-	do {
-		text = grow(text, len + READ_SIZE, &max, 1);
-		n = maps_read(p, fd, text + len, READ_SIZE);
+/*
+ * Find the addresses from @i on that are below the end of a line's range. Returns
+ * the first one that is not. A line is
+ * start-end perms offset major:minor inode, and after spaces the name.
+ */
+static size_t text_line(struct pass *p, char *s, size_t i)
+{
+	struct procmap_query q = { 0 };
+	size_t v = NO_VMA;
+	int bit;
+
+	q.vma_start = parse_hex(&s, '-');
+	q.vma_end = parse_hex(&s, ' ');
+	if (i == nr_input || sorted[i] >= q.vma_end)
+		return i;
+	for (bit = 0; bit < 4; bit++)
+		q.vma_flags |= (s[bit] == "rwxs"[bit]) << bit;
+	s += 5;
+	q.vma_offset = parse_hex(&s, ' ');
+	q.dev_major = parse_hex(&s, ':');
+	q.dev_minor = parse_hex(&s, ' ');
+	q.inode = strtoull(s, &s, 10);
+	s += strspn(s, " ");
+	if (matches(&q, s)) {
+		v = p->nr;
+		new_vma(p, &q)->name = copy_name(s);
+	}
+	return set_found(p, i, &q, v);
+}
+
+static bool text_pass(struct pass *p)
+{
+	static char text[READ_SIZE];
+	char *line, *end, c;
+	size_t i = 0, len = 0, n;
+
+	while (i < nr_input && (n = maps_read(p, text + len, sizeof(text) - len))) {
 		len += n;
-	} while (n);
-	maps_close(p, fd);
-
-	p->nr = 0;
-	for (line = text; line < text + len; line = end + 1) {
-		end = memchr(line, '\n', text + len - line);
-		if (end)
+		for (line = text; (end = memchr(line, '\n', text + len - line)); line = end + 1) {
 			*end = '\0';
-		if (!end || !parse_vma(line, new_vma(p)))
-			die("line %zu of /proc/%d/maps is not understood", p->nr, pid);
+			i = text_line(p, line, i);
+		}
+		len = text + len - line;
+		memmove(text, line, len);
 	}
-	for (i = 0; i < nr_sorted; i++) {
-		while (v < p->nr && p->vmas[v].q.vma_end <= sorted[i])
-			v++;
-		p->found[i] = v < p->nr && p->vmas[v].q.vma_start <= sorted[i] ? v : NO_VMA;
-	}
+	/* If the memory has gone meanwhile, the text has just ended early. */
+	if (i < nr_input && pread(p->fd, &c, 1, 0) != 1)
+		die_without_memory();
+	return true;
 }
 
 /* The ioctl */
 
-/* Add the VMA at @addr to @p, or return false if there is none. */
-static bool query_vma(struct pass *p, int fd, __u64 addr, bool build_id)
+/*
+ * Add the VMA at or above @addr to @p. Returns 0 or the error: ENOENT if there is
+ * none, ENOTTY if the kernel has no PROCMAP_QUERY.
+ */
+static int query_vma(struct pass *p, __u64 addr)
 {
 	char name[PATH_MAX];
 	unsigned char id[BUILD_ID_MAX];
 	struct procmap_query q = {
 		.size = sizeof(q),
+		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA | filter,
 		.query_addr = addr,
 		.vma_name_size = sizeof(name),
 		.vma_name_addr = (uintptr_t)name,
-		.build_id_size = build_id ? sizeof(id) : 0,
-		.build_id_addr = build_id ? (uintptr_t)id : 0,
+		.build_id_size = p->build_ids ? sizeof(id) : 0,
+		.build_id_addr = p->build_ids ? (uintptr_t)id : 0,
 	};
 	struct vma *vma;
-	int err = maps_query(p, fd, &q);
+	int err = maps_query(p, &q);
 
 	if (err == ENAMETOOLONG) {
 		q.vma_name_size = 0;
 		q.vma_name_addr = 0;
-		err = maps_query(p, fd, &q);
+		err = maps_query(p, &q);
 	}
-	if (err == ENOENT)
-		return false;
-	if (err == ENOTTY)
-		die("this kernel has no PROCMAP_QUERY (Linux 6.11 or later has it)");
+	if (err == ENOENT || err == ENOTTY)
+		return err;
 	if (err == ESRCH)
-		die(NO_MM, pid);
+		die_without_memory();
 	if (err)
 		die("PROCMAP_QUERY at %llx: %s", addr, strerror(err));
-	vma = new_vma(p);
-	vma->q = q;
-	vma->name = strdup(q.vma_name_size ? name : "");
-	if (!vma->name)
-		die("out of memory");
+	vma = new_vma(p, &q);
+	vma->name = copy_name(q.vma_name_size ? name : "");
 	memcpy(vma->build_id, id, q.build_id_size);
-	return true;
+	return 0;
 }
 
-static void query_vmas(struct pass *p, bool build_id)
+/* Returns false if the kernel has no PROCMAP_QUERY. */
+static bool ioctl_pass(struct pass *p)
 {
-	int fd = maps_open(p);
-	size_t i;
+	size_t i = 0;
+	int err = 0;
 
-	while (p->nr)
-		free(p->vmas[--p->nr].name);
-	for (i = 0; i < nr_sorted; i++) {
-		/* Not before the last VMA, as the addresses are sorted */
-		if ((p->nr && sorted[i] < p->vmas[p->nr - 1].q.vma_end) ||
-		    query_vma(p, fd, sorted[i], build_id))
-			p->found[i] = p->nr - 1;
-		else
-			p->found[i] = NO_VMA;
+	while (i < nr_input && !(err = query_vma(p, sorted[i])))
+		i = set_found(p, i, &p->vmas[p->nr - 1].q, p->nr - 1);
+	return err != ENOTTY;
+}
+
+/* The ELF file of a VMA */
+
+static bool read_at(int fd, void *buf, size_t size, __u64 pos)
+{
+	return pread(fd, buf, size, pos) == (ssize_t)size;
+}
+
+static bool is_vdso(const struct vma *vma)
+{
+	return !strcmp(vma->name, "[vdso]");
+}
+
+/* Returns a descriptor or -1, and where in it the file begins. */
+static int open_elf(const struct vma *vma, __u64 *base)
+{
+	char path[PATH_MAX + 32];
+	struct stat st;
+	int i;
+
+	*base = 0;
+	if (is_vdso(vma)) {
+		*base = vma->q.vma_start;
+		return open_proc("mem");
 	}
-	maps_close(p, fd);
+	/* The first also has deleted files, but may need CAP_CHECKPOINT_RESTORE. */
+	for (i = 0; i < 2; i++) {
+		if (!i)
+			snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid,
+				 vma->q.vma_start, vma->q.vma_end);
+		else
+			snprintf(path, sizeof(path), "/proc/%d/root%s", pid, vma->name);
+		/* To open a device could do something; stat() does not. */
+		if (!stat(path, &st) && S_ISREG(st.st_mode) && st.st_ino == vma->q.inode)
+			return open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return -1;
 }
 
-static void ioctl_pass(struct pass *p)
+/* Look for the build ID in the notes from @pos to @end. */
+static void read_notes(struct vma *vma, int fd, __u64 pos, __u64 end)
 {
-	query_vmas(p, false);
+	struct elf64_note note;		/* same as struct elf32_note */
+	char name[4];
+	__u64 desc;
+
+	while (pos < end && read_at(fd, &note, sizeof(note), pos)) {
+		desc = pos + sizeof(note) + (note.n_namesz + 3ULL) / 4 * 4;
+		if (note.n_type == BUILD_ID_NOTE && note.n_namesz == sizeof(name) &&
+		    note.n_descsz <= BUILD_ID_MAX &&
+		    read_at(fd, name, sizeof(name), pos + sizeof(note)) &&
+		    !memcmp(name, "GNU", sizeof(name)) &&
+		    read_at(fd, vma->build_id, note.n_descsz, desc)) {
+			vma->q.build_id_size = note.n_descsz;
+			return;
+		}
+		pos = desc + (note.n_descsz + 3ULL) / 4 * 4;
+	}
+}
+
+/*
+ * Fill in the ELF addresses of sorted[i], i from @begin to @end, which lie in @vma,
+ * and its build ID if the ioctl has not given it. There are none if the file cannot
+ * be read or is no ELF file.
+ */
+static void read_elf(struct vma *vma, size_t begin, size_t end, __u64 *elf_address)
+{
+	union { struct elf32_hdr e32; struct elf64_hdr e64; } eh;
+	union { struct elf32_phdr e32; struct elf64_phdr e64; } ph;
+	__u64 base, phoff, offset, filesz, in_segment;
+	int n, phnum, fd = open_elf(vma, &base);
+	size_t i, size;
+	bool is64;
+
+	if (fd < 0)
+		return;
+	if (!read_at(fd, &eh, sizeof(eh), base) || memcmp(eh.e32.e_ident, ELFMAG, SELFMAG))
+		goto out;
+	is64 = eh.e32.e_ident[EI_CLASS] == ELFCLASS64;
+	phoff = base + (is64 ? eh.e64.e_phoff : eh.e32.e_phoff);
+	phnum = is64 ? eh.e64.e_phnum : eh.e32.e_phnum;
+	size = is64 ? sizeof(ph.e64) : sizeof(ph.e32);
+	for (n = 0; n < phnum && read_at(fd, &ph, size, phoff + n * size); n++) {
+		offset = is64 ? ph.e64.p_offset : ph.e32.p_offset;
+		filesz = is64 ? ph.e64.p_filesz : ph.e32.p_filesz;
+		/* The type is the first word of both. */
+		if (ph.e32.p_type == PT_NOTE && !vma->q.build_id_size)
+			read_notes(vma, fd, base + offset, base + offset + filesz);
+		for (i = begin; ph.e32.p_type == PT_LOAD && i < end; i++) {
+			in_segment = vma->q.vma_offset + sorted[i] - vma->q.vma_start - offset;
+			if (in_segment < filesz)
+				elf_address[i] = in_segment +
+					(is64 ? ph.e64.p_vaddr : ph.e32.p_vaddr);
+		}
+	}
+out:
+	close(fd);
 }
 
 /* Lookup */
@@ -517,16 +693,6 @@ static void print_json_string(const char *string)
 	putchar('"');
 }
 
-static void print_escaped(const char *s)
-{
-	for (; *s; s++) {
-		if (*s == '\n')
-			fputs("\\012", stdout);
-		else
-			putchar(*s);
-	}
-}
-
 static const char *perms(const struct vma *vma)
 {
 	static char buf[5];
@@ -537,13 +703,14 @@ static const char *perms(const struct vma *vma)
 	return buf;
 }
 
-static void print_lookup(__u64 addr, const struct vma *vma)
+static void print_lookup(__u64 addr, const struct vma *vma, __u64 elf_address)
 {
 	static const char * const keys[] = {
-		"address", "vma_start", "vma_end", "perms", "offset", "path", "build_id"
+		"address", "vma_start", "vma_end", "perms", "offset", "elf_address", "path",
+		"build_id"
 	};
-	char hex[5][20], id[2 * BUILD_ID_MAX + 1];
-	const char *values[7] = { hex[0] };
+	char hex[6][20], id[2 * BUILD_ID_MAX + 1];
+	const char *values[8] = { hex[0] };
 	const char *fmt = json ? "0x%llx" : "%08llx";
 	unsigned int i;
 
@@ -554,17 +721,19 @@ static void print_lookup(__u64 addr, const struct vma *vma)
 		sprintf(hex[1], fmt, q->vma_start);
 		sprintf(hex[2], fmt, q->vma_end);
 		sprintf(hex[4], fmt, q->vma_offset + addr - q->vma_start);
+		sprintf(hex[5], fmt, elf_address);
 		for (i = 0; i < q->build_id_size; i++)
 			sprintf(id + 2 * i, "%02x", vma->build_id[i]);
 		values[1] = hex[1];
 		values[2] = hex[2];
 		values[3] = perms(vma);
-		if (q->inode || q->dev_major || q->dev_minor)
+		if (has_file(q) || is_vdso(vma))
 			values[4] = hex[4];
-		values[5] = *vma->name ? vma->name : NULL;
-		values[6] = q->build_id_size ? id : NULL;
+		values[5] = elf_address == NO_ADDRESS ? NULL : hex[5];
+		values[6] = *vma->name ? vma->name : NULL;
+		values[7] = q->build_id_size ? id : NULL;
 	}
-	for (i = 0; i < (json || vma ? 7 : 2); i++) {
+	for (i = 0; i < (json || vma ? 8 : 2); i++) {
 		if (json)
 			printf("%c\"%s\":", i ? ',' : '{', keys[i]);
 		else if (i)
@@ -572,46 +741,41 @@ static void print_lookup(__u64 addr, const struct vma *vma)
 		if (json && values[i])
 			print_json_string(values[i]);
 		else
-			print_escaped(values[i] ? values[i] : json ? "null" : "-");
+			fputs(values[i] ? values[i] : json ? "null" : "-", stdout);
 	}
 	puts(json ? "}" : "");
 }
 
 static enum status lookup(void)
 {
-	struct pass p = { .method = "ioctl" };
-	enum status status = STATUS_OK;
-	size_t i;
+	__u64 *elf_address = alloc(nr_input, sizeof(*elf_address));
+	struct pass p = { .build_ids = true, .found = alloc(nr_input, sizeof(*p.found)) };
+	size_t i, begin, unmapped = 0;
 
-	p.found = alloc(nr_sorted, sizeof(*p.found));
-	query_vmas(&p, true);
+	maps_open(&p);
+	if (!ioctl_pass(&p))
+		text_pass(&p);
+	close(p.fd);
+	for (begin = 0; begin < nr_input; begin = i) {
+		for (i = begin; i < nr_input && p.found[i] == p.found[begin]; i++)
+			elf_address[i] = NO_ADDRESS;
+		if (p.found[begin] != NO_VMA)
+			read_elf(&p.vmas[p.found[begin]], begin, i, elf_address);
+	}
 	for (i = 0; i < nr_input; i++) {
-		const __u64 *at = bsearch(&input[i], sorted, nr_sorted, sizeof(*sorted),
+		const __u64 *at = bsearch(&input[i], sorted, nr_input, sizeof(*sorted),
 					  compare_addresses);
 		const struct vma *vma = vma_at(&p, at - sorted);
 
-		print_lookup(input[i], vma);
-		if (!vma)
-			status = STATUS_NO_VMA;
+		unmapped += !vma;
+		print_lookup(input[i], vma, elf_address[at - sorted]);
 	}
-	return status;
+	if (callchains && unmapped > nr_input / 2)
+		warn("most addresses are in no VMA: see in --help which perf prints offsets");
+	return unmapped ? STATUS_NO_VMA : STATUS_OK;
 }
 
 /* Comparison */
-
-/* @text has "\012" for a newline, and nothing else is escaped. */
-static bool same_name(const char *text, const char *name)
-{
-	for (; *name; name++) {
-		const char *want = *name == '\n' ? "\\012" : name;
-		size_t len = *name == '\n' ? 4 : 1;
-
-		if (strncmp(text, want, len))
-			return false;
-		text += len;
-	}
-	return !*text;
-}
 
 static bool same_vma(const struct vma *text, const struct vma *query)
 {
@@ -620,44 +784,17 @@ static bool same_vma(const struct vma *text, const struct vma *query)
 	return a->vma_start == b->vma_start && a->vma_end == b->vma_end &&
 	       a->vma_flags == b->vma_flags && a->vma_offset == b->vma_offset &&
 	       a->dev_major == b->dev_major && a->dev_minor == b->dev_minor &&
-	       a->inode == b->inode && same_name(text->name, query->name);
+	       a->inode == b->inode && !strcmp(text->name, query->name);
 }
 
-static bool is_gate(const struct vma *text)
-{
-	return !strcmp(text->name, "[vsyscall]") || !strcmp(text->name, "[vectors]");
-}
-
-static void print_answer(FILE *out, const struct pass *p, const struct vma *vma)
+static void print_answer(const char *method, const struct vma *vma)
 {
 	if (vma)
-		fprintf(out, "  %-5s %08llx-%08llx %s %08llx %02x:%02x %llu %s\n", p->method,
-			vma->q.vma_start, vma->q.vma_end, perms(vma), vma->q.vma_offset,
-			vma->q.dev_major, vma->q.dev_minor, vma->q.inode, vma->name);
+		printf("  %-5s %08llx-%08llx %s %08llx %02x:%02x %llu %s\n", method,
+		       vma->q.vma_start, vma->q.vma_end, perms(vma), vma->q.vma_offset,
+		       vma->q.dev_major, vma->q.dev_minor, vma->q.inode, vma->name);
 	else
-		fprintf(out, "  %-5s no VMA\n", p->method);
-}
-
-static void check(const struct pass *text, const struct pass *query, struct verdict *verdict)
-{
-	FILE *out = json ? stderr : stdout;
-	size_t i;
-
-	for (i = 0; i < nr_sorted; i++) {
-		const struct vma *a = vma_at(text, i), *b = vma_at(query, i);
-
-		if (a && !b && is_gate(a)) {
-			verdict->gate++;
-		} else if (a && b ? same_vma(a, b) : a == b) {
-			verdict->agree++;
-			verdict->unmapped += !a;
-		} else {
-			verdict->disagree++;
-			fprintf(out, "disagree: %llx\n", sorted[i]);
-			print_answer(out, text, a);
-			print_answer(out, query, b);
-		}
-	}
+		printf("  %-5s no VMA\n", method);
 }
 
 static __u64 now_ns(void)
@@ -668,74 +805,56 @@ static __u64 now_ns(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
-static void run(struct pass *p, void (*find)(struct pass *p))
+static void run(struct pass *p, bool (*find)(struct pass *p))
 {
-	__u64 begin = now_ns();
-	size_t i, last = NO_VMA;
+	__u64 begin;
 
-	find(p);
+	while (p->nr)
+		free(p->vmas[--p->nr].name);
+	begin = now_ns();
+	maps_open(p);
+	if (!find(p))
+		die("this kernel has no PROCMAP_QUERY (Linux 6.11 has it): use --lookup");
 	p->ns += now_ns() - begin;
-	for (i = 0; i < nr_sorted; i++) {
-		if (p->found[i] != NO_VMA && p->found[i] != last) {
-			last = p->found[i];
-			p->nr_found++;
-		}
-	}
+	close(p->fd);
 }
 
-static void print_row(const struct pass *p, const char *what, double rounds)
+static void print_row(const char *method, const struct pass *p, double rounds)
 {
-	int digits = rounds > 1;
-
-	printf("%-5s%-5s %12.1f %10.*f %12.*f %9.*f\n", p->method, what, p->ns / rounds / 1000,
-	       digits, p->calls / rounds, digits, p->bytes / rounds, digits, p->nr_found / rounds);
-}
-
-static void print_table(const struct pass *text, const struct pass *query,
-			const struct verdict *verdict, int rounds)
-{
-	printf("%-10s %12s %10s %12s %9s\n", "method", "time/us", "calls", "bytes", "VMAs");
-	print_row(text, "", 1);
-	print_row(query, "", 1);
-	if (rounds > 1) {
-		print_row(text, " mean", rounds);
-		print_row(query, " mean", rounds);
-	}
-	printf("agree: %zu addresses, %zu of them in no VMA; disagree: %zu; gate: %zu\n",
-	       verdict->agree, verdict->unmapped, verdict->disagree, verdict->gate);
-}
-
-static void print_json_pass(const struct pass *p)
-{
-	printf("\"%s\":{\"time_us\":%.3f,\"calls\":%zu,\"bytes\":%zu,\"vmas\":%zu},",
-	       p->method, p->ns / 1e3, p->calls, p->bytes, p->nr_found);
-}
-
-static void print_json(const struct pass *text, const struct pass *query,
-		       const struct verdict *verdict, int rounds)
-{
-	printf("{\"pid\":%d,\"addresses\":%zu,\"rounds\":%d,", pid, nr_sorted, rounds);
-	print_json_pass(text);
-	print_json_pass(query);
-	printf("\"agree\":%zu,\"unmapped\":%zu,\"disagree\":%zu,\"gate\":%zu,\"kernel\":%zu}\n",
-	       verdict->agree, verdict->unmapped, verdict->disagree, verdict->gate, nr_kernel);
+	printf("%-6s %12.1f %10.1f %12.1f\n", method, p->ns / rounds / 1000,
+	       p->calls / rounds, p->bytes / rounds);
 }
 
 static enum status compare(int rounds)
 {
-	struct pass text = { .method = "text" }, query = { .method = "ioctl" };
-	struct verdict verdict = { 0 };
-	int i;
+	struct pass text = { .found = alloc(nr_input, sizeof(*text.found)) };
+	struct pass query = { .found = alloc(nr_input, sizeof(*query.found)) };
+	size_t i, agree = 0, unmapped = 0, disagree = 0;
+	int round;
 
-	text.found = alloc(nr_sorted, sizeof(*text.found));
-	query.found = alloc(nr_sorted, sizeof(*query.found));
-	for (i = 0; i < rounds; i++) {
+	for (round = 0; round < rounds; round++) {
 		run(&text, text_pass);
 		run(&query, ioctl_pass);
-		check(&text, &query, &verdict);
+		for (i = 0; i < nr_input; i++) {
+			const struct vma *a = vma_at(&text, i), *b = vma_at(&query, i);
+
+			if (a && b ? same_vma(a, b) : a == b) {
+				agree++;
+				unmapped += !a;
+				continue;
+			}
+			disagree++;
+			printf("disagree: %llx\n", sorted[i]);
+			print_answer("text", a);
+			print_answer("ioctl", b);
+		}
 	}
-	(json ? print_json : print_table)(&text, &query, &verdict, rounds);
-	return verdict.disagree ? STATUS_DISAGREE : STATUS_OK;
+	printf("%-6s %12s %10s %12s\n", "method", "time/us", "calls", "bytes");
+	print_row("text", &text, rounds);
+	print_row("ioctl", &query, rounds);
+	printf("agree: %zu addresses, %zu of them in no VMA; disagree: %zu\n", agree, unmapped,
+	       disagree);
+	return disagree ? STATUS_DISAGREE : STATUS_OK;
 }
 
 /* The command line */
@@ -750,23 +869,21 @@ static int parse_count(const char *s, const char *what)
 	return value;
 }
 
-static void get_addresses(char **args, const char *file, const char *perf)
+static void get_addresses(char **args, const char *file, bool perf)
 {
 	__u64 addr;
 
-	if (!!*args + !!file + !!perf > 1)
-		die("addresses come from arguments or --addresses or --perf, not from two of them");
-	if (!*args && !file && !perf) {
+	if (*args && file)
+		die("addresses come from arguments or from a file, not from both");
+	if (!*args && !file) {
 		if (isatty(STDIN_FILENO))
 			die("no addresses; --help tells how to give some");
 		file = "-";
 	}
-	if (perf)
-		read_addresses(perf, perf_line);
 	if (file)
-		read_addresses(file, plain_line);
+		read_addresses(file, perf);
 	for (; *args; args++) {
-		if (!parse_hex(*args, *args + strlen(*args), &addr))
+		if (!parse_address(*args, &addr))
 			die("bad address '%s'", *args);
 		add_address(addr);
 	}
@@ -777,7 +894,7 @@ static enum status finish(enum status status)
 {
 	if (ferror(stdout) || fclose(stdout))
 		die("cannot write the output: %s", strerror(errno));
-	return status;
+	return nr_bad ? STATUS_ERROR : status;
 }
 
 int main(int argc, char **argv)
@@ -786,26 +903,35 @@ int main(int argc, char **argv)
 		{ "addresses", required_argument, NULL, 'f' },
 		{ "perf", required_argument, NULL, 'p' },
 		{ "lookup", no_argument, NULL, 'l' },
+		{ "executable", no_argument, NULL, 'x' },
+		{ "file-backed", no_argument, NULL, 'b' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "repeat", required_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
-	const char *file = NULL, *perf = NULL;
-	bool only_lookup = false;
-	int opt, rounds = 1;
+	bool only_lookup = false, perf = false;
+	const char *file = NULL;
+	int opt, rounds = 0;
 
 	argv[0] = program_invocation_short_name;
-	while ((opt = getopt_long(argc, argv, "f:p:ljn:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "f:p:lxbjn:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'f':
-			file = optarg;
-			break;
 		case 'p':
-			perf = optarg;
+			if (file)
+				die("--addresses and --perf: give one of them, and once");
+			file = optarg;
+			perf = opt == 'p';
 			break;
 		case 'l':
 			only_lookup = true;
+			break;
+		case 'x':
+			filter |= PROCMAP_QUERY_VMA_EXECUTABLE;
+			break;
+		case 'b':
+			filter |= PROCMAP_QUERY_FILE_BACKED_VMA;
 			break;
 		case 'j':
 			json = true;
@@ -820,9 +946,11 @@ int main(int argc, char **argv)
 			die("--help lists the options");
 		}
 	}
+	if (only_lookup ? rounds : json)
+		die("--repeat is for comparisons, --json for --lookup");
 	if (optind == argc)
 		die("no PID; usage: procmap_query [OPTION]... PID [ADDRESS]...");
 	pid = parse_count(argv[optind], "PID");
 	get_addresses(argv + optind + 1, file, perf);
-	return finish(only_lookup ? lookup() : compare(rounds));
+	return finish(only_lookup ? lookup() : compare(rounds ?: 1));
 }
