@@ -9,30 +9,31 @@ $1 == "boot" {
 }
 
 $1 == "lookup" {
-	what = substr($3, length("addresses=") + 1) " addresses, " \
-		substr($2, length("vmas=") + 1) " VMAs"
+	hot = substr($3, length("hot=") + 1)
+	what = substr($4, length("addresses=") + 1) " addresses in " \
+		(hot == 0 ? "any" : hot) " of " substr($2, length("vmas=") + 1) " VMAs"
 }
 
-$2 == "mean" {
+$1 == "text" || $1 == "ioctl" {
 	set = kernel SUBSEP what
 	if (!(set in have)) {
 		have[set] = 1
 		order[++nr] = set
 	}
-	us[set, $1] += $3
+	us[set, $1] += $2
 	boots[set, $1]++
-	calls[set, $1] = $4
-	bytes[set, $1] = $5
+	calls[set, $1] = $3
+	bytes[set, $1] = $4
 }
 
 END {
-	printf "%-28s %-10s %12s %12s %8s %10s %10s %12s %12s\n", "", "",
+	printf "%-36s %-10s %12s %12s %8s %10s %10s %12s %12s\n", "", "",
 		"text us", "ioctl us", "ratio", "text calls", "ioctl", "text bytes", "ioctl"
 	for (i = 1; i <= nr; i++) {
 		split(order[i], part, SUBSEP)
 		text = us[order[i], "text"] / boots[order[i], "text"]
 		query = us[order[i], "ioctl"] / boots[order[i], "ioctl"]
-		printf "%-28s %-10s %12.0f %12.0f %8.2f %10d %10d %12d %12d\n", part[2], part[1],
+		printf "%-36s %-10s %12.0f %12.0f %8.2f %10d %10d %12d %12d\n", part[2], part[1],
 			text, query, text / query, calls[order[i], "text"],
 			calls[order[i], "ioctl"], bytes[order[i], "text"],
 			bytes[order[i], "ioctl"]
