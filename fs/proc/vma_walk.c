@@ -17,10 +17,7 @@
 #include <linux/sched/signal.h>
 #include "vma_walk.h"
 
-/*
- * How often proc_vma_walk_pages() restarts with a VMA that is not the same
- * mapping any more. After that it is content with a part.
- */
+/* How often proc_vma_walk_pages() restarts with one VMA before a part will do. */
 #define WALK_PAGES_TRIES	3
 
 /* With how many VMAs, one above the other as each vanishes. */
@@ -290,7 +287,7 @@ static struct mapping_id mapping_id(struct vm_area_struct *vma,
  *
  * When @pages returns before the end of the VMA, as vma_needbreak() says, lock
  * what is at the position then. If that is the same mapping, and covers all that
- * was looked at, go on: whatever its end, flags, name or policy are now, and
+ * was looked at, go on: whatever its bounds, flags, name or policy are now, and
  * whoever has write-locked it. Else restart with what is there, maybe another
  * VMA above. If that has happened some times in a row, stay where @pages has
  * come to, and leave the rest of the VMA to the next record.
@@ -332,9 +329,11 @@ restart:
 			return vma;
 
 		new = mapping_id(vma, first);
-		if (walk->shown == first && vma->vm_end >= at &&
+		if (walk->shown <= first && vma->vm_end >= at &&
 		    new.pgoff == old.pgoff && new.inode == old.inode &&
 		    (new.anon_vma == old.anon_vma || !old.anon_vma)) {
+			/* What it has grown by below was a gap, see @walk->done */
+			walk->shown = first;
 			if (at == vma->vm_end)
 				break;
 			again = false;

@@ -209,7 +209,7 @@ TEST_F_TIMEOUT(flip, positions_rise, test_timeout())
  */
 #define WHOLE_SIZE (24 * TABLE)
 
-enum whole_how { BY_MADVISE, BY_BRK, BY_MMAP, BY_MPROTECT };
+enum whole_how { BY_MADVISE, BY_BRK, BY_MMAP, BY_MMAP_BEFORE, BY_MPROTECT };
 
 FIXTURE(whole)
 {
@@ -241,6 +241,12 @@ FIXTURE_VARIANT_ADD(whole, mmap_behind) {
 	.entries = 1,
 };
 
+/* A page right before it is mapped, and unmapped: it grows downwards. */
+FIXTURE_VARIANT_ADD(whole, mmap_before) {
+	.how = BY_MMAP_BEFORE,
+	.entries = 1,
+};
+
 /* Its last page is protected, and not: a mapping of its own. */
 FIXTURE_VARIANT_ADD(whole, mprotect_last) {
 	.how = BY_MPROTECT,
@@ -262,8 +268,10 @@ static void whole_prepare(struct target *t)
 		must(t, !mprotect(p, t->page, PROT_READ), "mprotect");
 		p += t->page;
 	} else {
-		p = address_space(WHOLE_SIZE + 2 * TABLE);
+		p = address_space(WHOLE_SIZE + 3 * TABLE);
 		must(t, p != MAP_FAILED, "address space");
+		p += TABLE;
+		must(t, !munmap(p - t->page, t->page), "munmap");
 		must(t, !munmap(p + WHOLE_SIZE, TABLE), "munmap");
 		must(t, !mprotect(p, WHOLE_SIZE, PROT_READ | PROT_WRITE), "mprotect");
 	}
@@ -287,12 +295,14 @@ static void whole_step(struct target *t, unsigned int n)
 		must(t, !brk(n ? end : end + t->page), "brk");
 		break;
 	case BY_MMAP:
+	case BY_MMAP_BEFORE:
+		p = *how == BY_MMAP ? end : p - t->page;
 		if (n)
-			must(t, !munmap(end, t->page), "munmap");
+			must(t, !munmap(p, t->page), "munmap");
 		else
-			must(t, mmap(end, t->page, PROT_READ | PROT_WRITE,
+			must(t, mmap(p, t->page, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
-				     MAP_NORESERVE, -1, 0) == end, "mmap");
+				     MAP_NORESERVE, -1, 0) == p, "mmap");
 		break;
 	default:
 		must(t, !mprotect(end - t->page, t->page,
@@ -345,11 +355,12 @@ static const char *whole_pass(struct whole_reader *r, const struct target *t,
 			rss += kb;
 		if (!maps_parse(r->maps.line, r->maps.line + r->maps.line_len, &line))
 			continue;
-		/* What is right behind has merged with it when it was shown */
+		/* What is right before or behind has merged with it when it was shown */
 		in = line.end > t->ctl->lo && line.start <= t->ctl->hi;
 		if (!in)
 			continue;
-		r->entries++;
+		if (!r->entries++ && line.start == t->ctl->lo - t->page)
+			past = line.start;
 		if (line.start != past)
 			return line.start < past ? "overlap" : "gap";
 		past = line.end;
