@@ -29,7 +29,8 @@ kcsan: FRAGMENTS = configs/guest.config configs/kcsan.config
 define HELP
 make packages  install the Debian packages that are missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min)
-make refresh   make patches/ and our files those of the commits in build/linux
+make refresh   make patches/ and our files those of the commits in build/linux; one
+               whose diff is gone is removed only with DROP=1
 make mbox      print the whole series as mails for git am
 make stock     build/stock: the kernel without the series (6 min on 2 cores)
 make patched   build/patched: the kernel with the series (6 min)
@@ -59,7 +60,7 @@ tree: packages
 	vm/tree
 
 refresh:
-	patches/queue refresh build/linux
+	patches/queue refresh $(if $(DROP),--drop) build/linux
 
 mbox:
 	@patches/queue mbox

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh disable=SC2034 # used by who sources this
+#
+# What the scripts of this repository have in common; sourced before anything else.
+
+# Programs print "Candidate:" and "1.5" in this locale only. LANGUAGE overrides it.
+export LC_ALL=C.UTF-8 LANGUAGE=
+
+# A signal ends the script by way of its EXIT trap.
+signal=''
+trap 'signal=129; exit 129' HUP
+trap 'signal=130; exit 130' INT
+trap 'signal=141; exit 141' PIPE
+trap 'signal=143; exit 143' TERM
+
+self=$(realpath "$0")
+self=$(basename "${self%/*}")/${0##*/}
+
+die()
+{
+	echo "$self: $*" >&2
+	exit 1
+}
+
+lock()		# FILE: until this script and its children have ended
+{
+	exec 9< "$1"
+	flock -n 9 || die "$1 is locked by a run that has not ended: wait for it, or end it"
+}
+
+# Start over in a process group of its own, to which timeout passes on the signal that
+# ends this script, so that no child outlives it: in_group "$@".
+in_group()
+{
+	if test -n "${IN_GROUP-}"; then
+		unset IN_GROUP
+		return
+	fi
+	IN_GROUP=y timeout 0 "$0" "$@" &
+	group=$!
+	trap 'kill "$group" 2> /dev/null; wait "$group"' EXIT
+	group_status=0
+	wait "$group" || group_status=$?
+	trap - EXIT
+	exit $group_status
+}
