@@ -6,6 +6,8 @@
 JOBS ?= $(shell nproc)
 ARGS ?=
 KERNELS ?=
+# The version of linux-source-6.12: for vm/packages and vm/tree.
+export BASE ?=
 
 # To fill ccache takes half as long again as to compile without it, so only who
 # builds often has it, with CCACHE=y, and mutants, which go back and forth.
@@ -28,7 +30,8 @@ kcsan: FRAGMENTS = configs/guest.config configs/kcsan.config
 
 define HELP
 make packages  install the Debian packages that are missing
-make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min)
+make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min);
+               the newest, or with BASE=VERSION that, here and for what needs the tree
 make refresh   make patches/ and our files those of the commits in build/linux; one
                whose diff is gone is removed only with DROP=1
 make mbox      print the whole series as mails for git am
