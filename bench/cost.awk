@@ -72,6 +72,10 @@ function print_table(unit,	k, r, row)
 }
 
 END {
+	if (!most[set]) {
+		print "cost: there are no rows" > "/dev/stderr"
+		exit 1
+	}
 	print_table("VMA")
 	print_table("read")
 	print_table("VMA of a fork")

@@ -68,6 +68,10 @@ BEGIN {
 END {
 	if (status)
 		exit status
+	if (!nr_rows) {
+		print "forks: there are no rows" > "/dev/stderr"
+		exit 1
+	}
 	print_heads("write locks per VMA of a fork()")
 	for (i = 1; i <= nr_rows; i++) {
 		printf "%-52s", rows[i]

@@ -27,6 +27,10 @@ $1 == "text" || $1 == "ioctl" {
 }
 
 END {
+	if (!nr) {
+		print "lookup: there are no rows" > "/dev/stderr"
+		exit 1
+	}
 	printf "%-36s %-10s %12s %12s %8s %10s %10s %12s %12s\n", "", "",
 		"text us", "ioctl us", "ratio", "text calls", "ioctl", "text bytes", "ioctl"
 	for (i = 1; i <= nr; i++) {

@@ -22,13 +22,18 @@
 # A percentile is the end of the histogram's bucket that it falls into. A bucket
 # is at most 3 % wide.
 
+function fail(why)
+{
+	print "rows: " why > "/dev/stderr"
+	exit status = 1
+}
+
 function value(key,	i)
 {
 	for (i = 2; i <= NF; i++)
 		if (index($i, key "=") == 1)
 			return substr($i, length(key) + 2)
-	print "rows: no " key " in line " NR > "/dev/stderr"
-	exit status = 1
+	fail("no " key " in line " NR)
 }
 
 # The order of the tables and plots is that of the rows.
@@ -184,7 +189,10 @@ $1 == "run" {
 
 # Older rows lack the fourth field, the reads.
 /^[0-9]/ {
+	if ($1 % width_at($1 + 0))
+		fail("no bucket begins at " $1 ", in line " NR)
 	histogram[set, $1 + 0] += $2 + $3
+	total[set] += $2 + $3
 	histogram[reads_of(set), $1 + 0] += $4
 	calls[reads_of(set)] += $4
 }
@@ -192,6 +200,17 @@ $1 == "run" {
 END {
 	if (status)
 		exit status
+	if (!nr_sets)
+		fail("there are no runs")
+	for (i = 1; i <= nr_sets; i++)
+		if (!calls[sets[i]] || total[sets[i]] != calls[sets[i]])
+			fail(sets[i] " has " calls[sets[i]] " calls, but " total[sets[i]] + 0 \
+			     " in its histogram: the file is cut")
+	if (show == "points" || show == "table" && by_file)
+		for (k = 1; k <= nr_kernels; k++)
+			for (i = 1; i <= nr_names; i++)
+				if (!((kernels[k] " " names[i]) in calls))
+					fail("no run of " kernels[k] " has " names[i])
 	if (show == "table" || show == "runs") {
 		printf set_format " %9s %9s %9s %9s %9s %9s %8s", "latency in us", "calls", "mean",
 		       "p50", "p99", "p99.9", "max", "reads"
