@@ -41,17 +41,22 @@ make stats     build/stats: the same with counters of VMA locks (6 min)
 make debug     build/debug: the same with lockdep, KASAN and more (7 min)
 make kcsan     build/kcsan: the same with the detector of data races (8 min)
 make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
+               in build/results, or with KEEP=1 in bench/results
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these
 make mutants   break the kernel on purpose and see each break caught (over an hour)
-make clean     remove what the targets above built, except build/linux
+make clean     remove what the targets above built, except build/linux and build/results
 
 With CCACHE=y kernels are built with ccache, for who builds the same often.
 
 In a kernel from here: vm/run build/patched/arch/x86/boot/bzImage COMMAND
 endef
 export HELP
+
+ifneq ($(words $(subst :, ,x$(CURDIR)x)),1)
+$(error The kernel cannot be built in $(CURDIR): no spaces or colons in the path)
+endif
 
 help:
 	@echo "$$HELP"
@@ -75,23 +80,31 @@ stock: build/base
 patched stats debug kcsan: build/linux
 stock patched stats debug kcsan:
 	vm/config $(TREE) build/$@ $(FRAGMENTS) -- CC="ccache gcc"
+	@rm -f build/$@/tree
 	+$(KMAKE) -C $(TREE) bzImage
+	@test -n "$$(git -C $(TREE) status --porcelain)" || \
+		git -C $(TREE) rev-parse 'HEAD^{tree}' > build/$@/tree	# for bench/run
 
 check: tree
 	vm/check $(KERNELS)
 
 demo: tree
 	$(MAKE) stock patched
-	bench/demo
+	bench/demo $(if $(KEEP),--keep)
 
-bench: stock patched
+bench: build/base build/linux
+	patches/queue same build/linux
+	$(MAKE) stock patched
 	bench/run $(ARGS)
 
 mutants: tree
 	env -u CCACHE_DISABLE vm/mutants
 
 clean:
-	find build -mindepth 1 -maxdepth 1 ! -name linux ! -name base -exec rm -rf {} +
+	test ! -d build/linux || test ! -d build/base || \
+		git -C build/linux worktree remove $(CURDIR)/build/base
+	test ! -d build || \
+		find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results -exec rm -rf {} +
 
 .PHONY: help packages tree refresh mbox stock patched stats debug kcsan check demo bench mutants clean
 .NOTPARALLEL:
