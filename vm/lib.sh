@@ -29,14 +29,15 @@ lock()		# FILE: until this script and its children have ended
 }
 
 # Start over in a process group of its own, to which timeout passes on the signal that
-# ends this script, so that no child outlives it: in_group "$@".
+# ends this script, so that no child outlives it: in_group "$@". After $time_limit
+# seconds, if that is set, timeout ends it with status 124.
 in_group()
 {
 	if test -n "${IN_GROUP-}"; then
 		unset IN_GROUP
 		return
 	fi
-	IN_GROUP=y timeout 0 "$0" "$@" &
+	IN_GROUP=y timeout "${time_limit:-0}" "$0" "$@" &
 	group=$!
 	trap 'kill "$group" 2> /dev/null; wait "$group"' EXIT
 	group_status=0
