@@ -23,16 +23,12 @@
 /* With how many VMAs, one above the other as each vanishes. */
 #define WALK_PAGES_OTHERS	100
 
+/* Unlock the current VMA. The reference is put after that, as this may sleep. */
 static void walk_unlock(struct proc_vma_walk *walk)
 {
 	if (walk->vma)
 		proc_unlock_vma(walk->vma);
 	walk->vma = NULL;
-}
-
-/* Nothing is locked, as put_anon_vma() may sleep */
-static void walk_put_anon_vma(struct proc_vma_walk *walk)
-{
 #ifdef CONFIG_MMU
 	if (walk->anon_vma)
 		put_anon_vma(walk->anon_vma);
@@ -40,28 +36,30 @@ static void walk_put_anon_vma(struct proc_vma_walk *walk)
 #endif
 }
 
-/* Lock what is at or after @from, and unlock @prev, see lock_next_vma(). */
+/* Lock what is at or after the position, and unlock @prev, see lock_next_vma(). */
 static __always_inline struct vm_area_struct *
-walk_lock_next(struct proc_vma_walk *walk, struct vm_area_struct *prev,
-	       unsigned long from)
+walk_lock_next(struct proc_vma_walk *walk, struct vm_area_struct *prev)
 {
 	struct vm_area_struct *vma;
 
-	vma = proc_lock_next_vma(walk->mm, &walk->iter, prev, &from,
+	vma = proc_lock_next_vma(walk->mm, &walk->iter, prev, &walk->pos,
 				 walk->limit);
-	if (IS_ERR_OR_NULL(vma)) {
-		walk->vma = NULL;
-		if (!vma) {
-			walk->pos = PROC_VMA_WALK_END;
-			walk->end = PROC_VMA_WALK_END;
-		}
+	walk->vma = IS_ERR(vma) ? NULL : vma;
+	if (IS_ERR(vma))
 		return vma;
-	}
+	if (!vma)
+		walk->pos = PROC_VMA_WALK_END;
+	walk->end = vma ? vma->vm_end : PROC_VMA_WALK_END;
+	return vma;
+}
 
-	walk->vma = vma;
-	walk->pos = from;
-	walk->shown = max(vma->vm_start, walk->done);
-	walk->end = vma->vm_end;
+/* The same from a position that may be above @walk->done. */
+static struct vm_area_struct *walk_lock_at(struct proc_vma_walk *walk)
+{
+	struct vm_area_struct *vma = walk_lock_next(walk, NULL);
+
+	if (!IS_ERR_OR_NULL(vma))
+		walk->shown = max(vma->vm_start, walk->done);
 	return vma;
 }
 
@@ -75,13 +73,12 @@ static struct vm_area_struct *walk_pause(struct proc_vma_walk *walk,
 {
 	count_vm_vma_lock_event(VMA_LOCK_WALK_PAUSE);
 	walk_unlock(walk);
-	walk_put_anon_vma(walk);
 	walk->anon_vma = anon_vma;
 	cond_resched();
 	if (fatal_signal_pending(current))
 		return ERR_PTR(-EINTR);
 	vma_lock_iter_reset(&walk->iter);
-	return walk_lock_next(walk, NULL, walk->pos);
+	return walk_lock_at(walk);
 }
 
 /**
@@ -108,13 +105,14 @@ struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
 
 	walk->mm = err ? NULL : mm;
 	walk->vma = NULL;
+	walk->pos = from;
 	walk->done = done;
 	walk->limit = limit;
 	walk->anon_vma = NULL;
 	vma_lock_iter_init(&walk->iter);
 	if (err)
 		return ERR_PTR(err);
-	return walk_lock_next(walk, NULL, from);
+	return walk_lock_at(walk);
 }
 
 /**
@@ -135,16 +133,16 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
 {
 	struct vm_area_struct *vma = walk->vma;
 
+	walk->pos = walk->end;
 	walk->done = walk->end;
-	if (vma && vma->vm_end != walk->end) {
-		walk->pos = walk->end;
+	if (vma && vma->vm_end != walk->end)
 		return walk_pause(walk, NULL);
-	}
 
-	vma = walk_lock_next(walk, vma, walk->end);
-	if (unlikely(need_resched()) && !IS_ERR_OR_NULL(vma))
-		vma = walk_pause(walk, NULL);
-	return vma;
+	vma = walk_lock_next(walk, vma);
+	if (IS_ERR_OR_NULL(vma))
+		return vma;
+	walk->shown = walk->pos;
+	return unlikely(need_resched()) ? walk_pause(walk, NULL) : vma;
 }
 
 /**
@@ -157,7 +155,6 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
 void proc_vma_walk_stop(struct proc_vma_walk *walk)
 {
 	walk_unlock(walk);
-	walk_put_anon_vma(walk);
 	if (walk->mm)
 		proc_unlock_mm(walk->mm);
 }

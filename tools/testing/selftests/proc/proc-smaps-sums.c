@@ -337,6 +337,45 @@ static void then_fork(const struct kind *k)
 	_exit(0);
 }
 
+/* Share the first half of each huge page with one that has unmapped the others. */
+static void then_fork_half(const struct kind *k)
+{
+	pid_t parent = getpid(), pid;
+	int done[2];
+	size_t at;
+	char byte;
+
+	need(!pipe(done), "pipe");
+	pid = fork();
+	need(pid >= 0, "fork");
+	if (pid) {
+		need(read(done[0], &byte, 1) == 1, "read");
+		return;
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (at = 0; at < control->len; at += huge)
+		if (munmap(control->at + at + huge / 2, huge / 2))
+			_exit(1);
+	if (write(done[1], "", 1) != 1)
+		_exit(1);
+	while (getppid() == parent)
+		pause();
+	_exit(0);
+}
+
+/* The same with the huge pages mapped by page tables. */
+static void then_split_fork_half(const struct kind *k)
+{
+	size_t at;
+
+	for (at = 0; at < control->len; at += huge) {
+		need(!mprotect(control->at + at, page, PROT_READ), "mprotect");
+		need(!mprotect(control->at + at, page, PROT_READ | PROT_WRITE),
+		     "mprotect");
+	}
+	then_fork_half(k);
+}
+
 static void then_merge(const struct kind *k)
 {
 	long scans = number(KSM "full_scans");
@@ -510,6 +549,16 @@ VARIANT(thp_zero, .unit = &huge, .pages = "w.r...",
 	.pagemap = "present 4 file 2 exclusive 2 zero 2 huge 4", .vm_flags = "hg");
 VARIANT(thp_split, .unit = &huge, .pages = "w...", .then = then_unmap,
 	.smaps = DIRTY(1) "Anonymous 1", .pagemap = "present 1 exclusive 1",
+	.vm_flags = "hg");
+/* Two huge pages; of each another process maps a half, by page tables */
+#define HALF_BY_TWO "Rss 4 Pss 3 Pss_Dirty 3 Shared_Dirty 2 Private_Dirty 2 "	\
+		    "Referenced 4 Anonymous 4 "
+VARIANT(thp_half_shared, .unit = &huge, .pages = "w.w.", .then = then_fork_half,
+	.smaps = HALF_BY_TWO "AnonHugePages 4",
+	.pagemap = "present 4 exclusive 2 huge 4", .vm_flags = "hg");
+VARIANT(thp_split_half_shared, .unit = &huge, .pages = "w.w.",
+	.then = then_split_fork_half,
+	.smaps = HALF_BY_TWO, .pagemap = "present 4 exclusive 2",
 	.vm_flags = "hg");
 VARIANT(shmem_thp, .unit = &huge, .backing = SHMEM_THP, .shared = true,
 	.pages = "w...",
