@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Print the rows of bench/run --cost as tables: instructions per VMA of a read, those
-# per read, those per VMA of a fork, and those per fork, on each kernel, the mean of
+# per page, those per read, those per VMA of a fork, and those per fork, on each kernel, the mean of
 # its boots, and the last kernel's over the first one's. What differs between boots is
 # when timers interrupt.
 
@@ -19,7 +19,7 @@ $1 == "cost" {
 		field[pair[1]] = pair[2]
 	}
 	of = field["file"] == "fork" ? "fork" : "read"
-	unit = / instructions_per_vma=/ ? "VMA" : of
+	unit = / instructions_per_vma=/ ? "VMA" : / instructions_per_page=/ ? "page" : of
 	cost = field["instructions_per_" tolower(unit)] + 0
 	if (of == "fork") {
 		row = field["kind"] ", " field["threads"] \
@@ -29,7 +29,8 @@ $1 == "cost" {
 	} else if (unit == "read") {
 		row = field["file"] ", " field["bytes"] " B, " field["vmas"] " VMAs"
 	} else {
-		row = field["file"] " " field["kind"] " " field["few"] " to " field["many"] " VMAs"
+		row = field["file"] " " field["kind"] " " field["few"] " to " field["many"] \
+			" " unit "s"
 	}
 	if (!(row in have)) {
 		have[row] = 1
@@ -77,6 +78,7 @@ END {
 		exit 1
 	}
 	print_table("VMA")
+	print_table("page")
 	print_table("read")
 	print_table("VMA of a fork")
 	print_table("fork")

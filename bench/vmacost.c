@@ -33,6 +33,14 @@
  *
  *	(cost of a read with MANY - cost with FEW) / (VMAs with MANY - with FEW)
  *
+ * Of these kinds it measures the cost per page instead, with so many pages in one VMA,
+ * all of them written to:
+ *
+ *	page		small pages, private and anonymous
+ *	page-shmem	small pages of a memfd, shared
+ *	page-64KiB	private and anonymous, in folios of 64 KiB
+ *	page-2MiB	the same, in folios of 2 MiB that are mapped by page tables
+ *
  * With --calls N it measures instead what calls cost that do not go over the VMAs, and
  * depend on their number only by the tree in which they look some up: (cost of N calls
  * - cost of none) / N, in a child with FEW and in one with MANY of kind anon, of
@@ -81,6 +89,8 @@
 #define FILES		8
 #define OTHER_VMAS	1000		/* more than a child has before it makes any */
 #define USER_END	((1UL << 47) - PAGE)
+#define HUGE		(2UL << 20)
+#define THP		"/sys/kernel/mm/transparent_hugepage/hugepages-"
 
 static struct {
 	const char *kind;
@@ -88,6 +98,7 @@ static struct {
 	unsigned int many;
 	unsigned int reads;
 	unsigned int calls;
+	bool pages;
 	const char *file;
 } opt = {
 	.few = 80,
@@ -95,6 +106,12 @@ static struct {
 	.reads = 10,
 	.file = "maps",
 };
+
+static const char * const kinds[] = {
+	"anon", "file", "files", "page", "page-shmem", "page-64KiB", "page-2MiB"
+};
+
+#define NR_KINDS (sizeof(kinds) / sizeof(*kinds))
 
 static char dir[32] = "/tmp/vmacost.XXXXXX";
 static int files[FILES];
@@ -148,6 +165,79 @@ static void end_child(void)
 	child = 0;
 }
 
+static unsigned long thp_number(const char *size, const char *file)
+{
+	unsigned long number;
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), THP "%s/stats/%s", size, file);
+	f = fopen(path, "r");
+	check_made(!f || fscanf(f, "%lu", &number) != 1);
+	fclose(f);
+	return number;
+}
+
+/* Let only folios of this size be made, where the child asks for huge pages. */
+static void allow_folios(const char *size)
+{
+	static const char * const sizes[] = { "64kB", "2048kB" };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		const char *mode = size && !strcmp(size, sizes[i]) ? "madvise" : "never";
+		char path[128];
+		int fd;
+
+		snprintf(path, sizeof(path), THP "%s/enabled", sizes[i]);
+		fd = open(path, O_WRONLY);
+		check_made(fd < 0 || write(fd, mode, strlen(mode)) < 0);
+		close(fd);
+	}
+}
+
+static void make_pages(const char *kind, unsigned int pages)
+{
+	const char *size = !strcmp(kind, "page-64KiB") ? "64kB" :
+			   !strcmp(kind, "page-2MiB") ? "2048kB" : NULL;
+	unsigned long len = pages * PAGE, folios = 0, at;
+	int fd = -1, flags = MAP_ANONYMOUS | MAP_PRIVATE;
+	char *p;
+
+	/* Room to align it, which goes */
+	p = mmap(NULL, len + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check_made(p == MAP_FAILED || munmap(p, len + HUGE));
+	p = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
+	if (!strcmp(kind, "page-shmem")) {
+		fd = memfd_create("vmacost", 0);
+		check_made(fd < 0 || ftruncate(fd, len));
+		flags = MAP_SHARED;
+	}
+	check_made(mmap(p, len, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, fd,
+			0) == MAP_FAILED);
+
+	allow_folios(size);
+	if (size) {
+		folios = thp_number(size, "anon_fault_alloc");
+		check_made(madvise(p, len, MADV_HUGEPAGE));
+	}
+	memset(p, 1, len);
+	if (size)
+		check_made(thp_number(size, "anon_fault_alloc") - folios !=
+			   len / (strtoul(size, NULL, 10) << 10));
+	if (!strcmp(kind, "page-2MiB")) {
+		/* Another protection for a while makes page tables of huge entries */
+		for (at = 0; at < len; at += HUGE)
+			check_made(mprotect(p + at, PAGE, PROT_READ) ||
+				   mprotect(p + at, PAGE, PROT_READ | PROT_WRITE));
+	}
+}
+
+static bool counts_pages(const char *kind)
+{
+	return !strncmp(kind, "page", 4);
+}
+
 static void make_vmas(const char *kind, unsigned int vmas)
 {
 	/* The protections of a library's text and data, and of what is around. */
@@ -189,7 +279,10 @@ static void start_child(const char *kind, unsigned int vmas)
 	if (!child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		memset(memory, 1, sizeof(memory));
-		make_vmas(kind, vmas);
+		if (counts_pages(kind))
+			make_pages(kind, vmas);
+		else
+			make_vmas(kind, vmas);
 		if (write(ready[1], "", 1) != 1)
 			err(1, "pipe");
 		for (;;)
@@ -197,7 +290,7 @@ static void start_child(const char *kind, unsigned int vmas)
 	}
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
-		errx(1, "the child could not make %u VMAs", vmas);
+		errx(1, "the child could not make %u VMAs or pages of kind %s", vmas, kind);
 	close(ready[0]);
 }
 
@@ -350,19 +443,21 @@ static double read_cost(const char *kind, unsigned int want, unsigned int *vmas)
 static void measure(const char *kind)
 {
 	unsigned int few_vmas, many_vmas;
+	unsigned int more = counts_pages(kind) ? 0 : opt.many - opt.few;
 	double few, many;
 
-	if (opt.kind && strcmp(kind, opt.kind))
+	if (opt.kind ? strcmp(kind, opt.kind) : opt.pages != counts_pages(kind))
 		return;
 	few = read_cost(kind, opt.few, &few_vmas);
 	many = read_cost(kind, opt.many, &many_vmas);
-	if (many_vmas - few_vmas != opt.many - opt.few)
-		errx(1, "%s: %u and %u VMAs, %u and %u were made and should not merge", kind,
-		     few_vmas, many_vmas, opt.few, opt.many);
+	if (many_vmas - few_vmas != more)
+		errx(1, "%s: %u and %u VMAs, where the second should have %u more", kind,
+		     few_vmas, many_vmas, more);
 	printf("cost file=%s kind=%s few=%u many=%u reads=%u", opt.file, kind, opt.few, opt.many,
 	       opt.reads);
-	printf(" instructions_few=%.0f instructions_many=%.0f instructions_per_vma=%.2f\n", few,
-	       many, (many - few) / (opt.many - opt.few));
+	printf(" instructions_few=%.0f instructions_many=%.0f instructions_per_%s=%.2f\n", few,
+	       many, counts_pages(kind) ? "page" : "vma",
+	       (many - few) / (opt.many - opt.few));
 	fflush(stdout);
 }
 
@@ -444,9 +539,12 @@ static void print_usage(FILE *to)
 	      "  --file FILE    file of /proc/PID to read (default maps)\n"
 	      "                 or PROCMAP_QUERY, PROCMAP_QUERY:name, pagemap:vma,\n"
 	      "                 PAGEMAP_SCAN\n"
-	      "  --kind KIND    VMAs: anon, file or files (of eight files); default: each\n"
-	      "  --few N        VMAs of the child to compare with (default 80)\n"
-	      "  --many N       VMAs of the child (default 8000)\n"
+	      "  --kind KIND    VMAs: anon, file or files (of eight files); default: each; or\n"
+	      "                 pages: page, page-shmem, page-64KiB or page-2MiB\n"
+	      "  --pages        each of the kinds of pages\n"
+	      "  --few N        VMAs or pages of the child to compare with (default 80; pages,\n"
+	      "                 in whole 2 MiB)\n"
+	      "  --many N       VMAs or pages of the child (default 8000)\n"
 	      "  --reads N      reads to take the mean of (default 10)\n"
 	      "  --calls N      count instead the instructions of one read of cmdline, environ,\n"
 	      "                 mem and by PTRACE_PEEKDATA, the mean of N of each\n"
@@ -463,9 +561,11 @@ int main(int argc, char **argv)
 		{ "many", required_argument, NULL, 'b' },
 		{ "reads", required_argument, NULL, 'r' },
 		{ "calls", required_argument, NULL, 'c' },
+		{ "pages", no_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
+	unsigned int i = 0;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -488,6 +588,9 @@ int main(int argc, char **argv)
 		case 'c':
 			opt.calls = parse_number("calls", optarg, 1000000);
 			break;
+		case 'p':
+			opt.pages = true;
+			break;
 		case 'h':
 			print_usage(stdout);
 			return 0;
@@ -496,9 +599,9 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (optind != argc || opt.many <= opt.few ||
-	    (opt.kind && strcmp(opt.kind, "anon") && strcmp(opt.kind, "file") &&
-	     strcmp(opt.kind, "files"))) {
+	for (i = 0; opt.kind && i < NR_KINDS && strcmp(opt.kind, kinds[i]); i++)
+		;
+	if (optind != argc || opt.many <= opt.few || i == NR_KINDS) {
 		print_usage(stderr);
 		return 2;
 	}
@@ -515,8 +618,7 @@ int main(int argc, char **argv)
 		measure_calls(opt.many);
 		return 0;
 	}
-	measure("anon");
-	measure("file");
-	measure("files");
+	for (i = 0; i < NR_KINDS; i++)
+		measure(kinds[i]);
 	return 0;
 }
