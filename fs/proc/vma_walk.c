@@ -47,19 +47,14 @@ walk_lock_next(struct proc_vma_walk *walk, struct vm_area_struct *prev)
 	walk->vma = IS_ERR(vma) ? NULL : vma;
 	if (IS_ERR(vma))
 		return vma;
-	if (!vma)
+	if (!vma) {
 		walk->pos = PROC_VMA_WALK_END;
-	walk->end = vma ? vma->vm_end : PROC_VMA_WALK_END;
-	return vma;
-}
-
-/* The same from a position that may be above @walk->done. */
-static struct vm_area_struct *walk_lock_at(struct proc_vma_walk *walk)
-{
-	struct vm_area_struct *vma = walk_lock_next(walk, NULL);
-
-	if (!IS_ERR_OR_NULL(vma))
-		walk->shown = max(vma->vm_start, walk->done);
+		walk->end = PROC_VMA_WALK_END;
+		return NULL;
+	}
+	/* Not from the position, which has risen over gaps */
+	walk->shown = max(vma->vm_start, walk->done);
+	walk->end = vma->vm_end;
 	return vma;
 }
 
@@ -78,7 +73,7 @@ static struct vm_area_struct *walk_pause(struct proc_vma_walk *walk,
 	if (fatal_signal_pending(current))
 		return ERR_PTR(-EINTR);
 	vma_lock_iter_reset(&walk->iter);
-	return walk_lock_at(walk);
+	return walk_lock_next(walk, NULL);
 }
 
 /**
@@ -112,7 +107,7 @@ struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
 	vma_lock_iter_init(&walk->iter);
 	if (err)
 		return ERR_PTR(err);
-	return walk_lock_at(walk);
+	return walk_lock_next(walk, NULL);
 }
 
 /**
@@ -139,10 +134,9 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
 		return walk_pause(walk, NULL);
 
 	vma = walk_lock_next(walk, vma);
-	if (IS_ERR_OR_NULL(vma))
-		return vma;
-	walk->shown = walk->pos;
-	return unlikely(need_resched()) ? walk_pause(walk, NULL) : vma;
+	if (unlikely(need_resched()) && !IS_ERR_OR_NULL(vma))
+		vma = walk_pause(walk, NULL);
+	return vma;
 }
 
 /**
