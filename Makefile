@@ -46,6 +46,8 @@ make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lis
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these
 make mutants   break the kernel on purpose and see each break caught (over an hour)
+make explore   run the walk and its writers in all orders with up to BOUND=2 switches
+               that nobody has to make (hours; make check does some of it)
 make clean     remove what the targets above built, except build/linux and build/results
 
 With CCACHE=y kernels are built with ccache, for who builds the same often.
@@ -100,11 +102,14 @@ bench: build/base build/linux
 mutants: tree
 	env -u CCACHE_DISABLE vm/mutants
 
+explore: build/linux
+	$(MAKE) -C build/linux/tools/testing/vma_walk O=$(CURDIR)/build/explore explore
+
 clean:
 	test ! -d build/linux || test ! -d build/base || \
 		git -C build/linux worktree remove $(CURDIR)/build/base
 	test ! -d build || \
 		find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox stock patched stats debug kcsan check demo bench mutants clean
+.PHONY: help packages tree refresh mbox stock patched stats debug kcsan check demo bench mutants explore clean
 .NOTPARALLEL:

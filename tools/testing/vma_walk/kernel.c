@@ -80,11 +80,12 @@ static void run_callbacks(void)
 
 static void section(int *count, int add)
 {
-	bool was = in_section(this_thread);
+	bool was = in_section(this_thread), leaves = add < 0;
 	int i;
 
-	if (mc_tid >= 0 && (add < 0) == was &&
-	    cpu[mc_tid].preempt + cpu[mc_tid].rcu + add == (add < 0 ? 0 : add)) {
+	/* Enters or leaves */
+	if (mc_tid >= 0 && was == leaves &&
+	    cpu[mc_tid].preempt + cpu[mc_tid].rcu + add == (leaves ? 0 : add)) {
 		mc_write(rcu_word, 8);
 		*rcu_word ^= BIT(mc_tid);
 	}
@@ -188,7 +189,7 @@ static int lock(struct rw_semaphore *sem, bool write, bool killable)
 				  .task = current };
 
 	if (cpu[this_thread].preempt)
-		mc_fail("may sleep on a lock with preemption off");
+		mc_fail("sleeps, maybe, with preemption off");
 	if (trylock(sem, write))
 		return 0;
 	list_add_tail(&w.list, &sem->wait_list);
@@ -268,7 +269,7 @@ int __cond_resched(void)
 struct kmem_cache {
 	const char *name;
 	unsigned int size, align;
-	void (*ctor)(void *);
+	void (*ctor)(void *p);
 	void *free;	/* of a typesafe cache: given out again at once */
 	bool typesafe;
 };
@@ -358,11 +359,18 @@ struct kmem_cache *kmalloc_caches[NR_KMALLOC_TYPES][KMALLOC_SHIFT_HIGH + 1];
 
 /* ---- page tables ---- */
 
-void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm) {}
+void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm)
+{
+	memset(tlb, 0, sizeof(*tlb));
+	tlb->mm = mm;
+}
+
 void tlb_finish_mmu(struct mmu_gather *tlb) {}
 void lru_add_drain(void) {}
 void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start, unsigned long end,
-			unsigned int stride_shift, bool freed_tables) {}
+			unsigned int stride_shift, bool freed_tables)
+{
+}
 
 void unmap_vmas(struct mmu_gather *tlb, struct ma_state *mas, struct vm_area_struct *vma,
 		unsigned long start, unsigned long end, unsigned long tree_end,
@@ -396,9 +404,9 @@ atomic_long_t _totalram_pages = ATOMIC_LONG_INIT(1 << 20);
 unsigned long phys_base;
 struct cpuinfo_x86 boot_cpu_data;
 
-void mc_bug(const char *file, int line)
+void mc_bug(void)
 {
-	mc_fail("BUG at %s:%d", file, line);
+	mc_fail("BUG in %s", mc_where(__builtin_return_address(0)));
 }
 
 void warn_slowpath_fmt(const char *file, int line, unsigned int taint, const char *fmt, ...)
@@ -414,15 +422,9 @@ void refcount_warn_saturate(refcount_t *r, enum refcount_saturation_type t)
 /* "buggy .next function", "attempted to duplicate" and others that must not be */
 int _printk(const char *fmt, ...)
 {
-	mc_fail("the kernel says: %s", fmt);
+	mc_fail("the kernel says: %s", printk_skip_level(fmt));
 }
 
-/* Called by inline assembly that relies on all other registers */
-asm(".globl __sw_hweight64\n__sw_hweight64: popcnt %rdi, %rax\n ret\n"
-    ".globl __sw_hweight32\n__sw_hweight32: popcnt %edi, %eax\n ret\n"
-    ".globl __get_user_8\n__get_user_8: mov (%rax), %rdx\n xor %eax, %eax\n ret\n");
-
-const char hex_asc[] = "0123456789abcdef";
 pteval_t __supported_pte_mask = ~0;
 atomic_long_t vm_node_stat[NR_VM_NODE_STAT_ITEMS];
 
@@ -537,7 +539,7 @@ char *d_path(const struct path *path, char *buf, int size)
 {
 	if (size <= 256)
 		return ERR_PTR(-ENAMETOOLONG);
-	return strcpy(buf + size - sizeof("/file"), "/file");
+	return memcpy(buf + size - sizeof("/file"), "/file", sizeof("/file"));
 }
 
 /* ---- all of it ---- */
@@ -601,8 +603,8 @@ static void check_unlocked(struct rw_semaphore *sem, const char *what, unsigned 
 
 void kernel_end(void)
 {
-	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, mm, 0);
+	struct vm_area_struct *vma;
 	unsigned long n = 0;
 	int i;
 

@@ -21,7 +21,7 @@
 #include <linux/seq_file.h>
 #include <linux/syscalls.h>
 #include <asm/vsyscall.h>
-#include "internal.h"
+#include "../../../fs/proc/internal.h"
 #include "world.h"
 
 void proc_caches_init(void);
@@ -35,7 +35,9 @@ static struct file *mapped_file;
 
 /* ---- scenarios ---- */
 
-enum op_type { END, MAP, UNMAP, PROT, MOVE, MOVE_KEEP, RESIZE, BRK, STACK, RESCHED, HOLD, KILL };
+enum op_type {
+	END, MAP, UNMAP, PROT, MOVE, MOVE_KEEP, RESIZE, BRK, STACK, AWAIT, RESCHED, HOLD, KILL
+};
 
 struct op {
 	enum op_type type;
@@ -49,6 +51,8 @@ struct op {
 #define PROT_RW(pg, n)	{ PROT, pg, n, 0, 0, 'w' }
 #define PROT_RO(pg, n)	{ PROT, pg, n, 0, 0, 'r' }
 
+#define MAX_OPS	8
+
 /*
  * What is mapped at first, a letter for each page: '.' nothing, upper case
  * writable, lower case not, 'H' the heap, 'K' the stack. Pages of the same letter
@@ -56,7 +60,7 @@ struct op {
  */
 struct change {
 	const char *name, *map;
-	struct op writer[4], other[4];
+	struct op writer[MAX_OPS], other[MAX_OPS];
 	unsigned int flags;
 	int look_at;	/* for queries and lookups */
 };
@@ -64,6 +68,8 @@ struct change {
 #define ANON	1	/* not for files */
 #define GROWS	2	/* what it changes is one mapping all the time: one entry */
 #define KILLS	4	/* the reader may end with EINTR */
+#define FAILS	8	/* calls may fail, if what they are for is not mapped any more */
+#define CLEAN	16	/* anonymous memory that nobody has touched */
 
 static const struct vm_operations_struct mapped_vm_ops;
 
@@ -90,17 +96,21 @@ static const struct change changes[] = {
 	{ "merge6", ".u.AA..CC.v", { RW(5, 2) }, .look_at = 4 },
 	{ "merge7", ".u.AA.....v", { RW(5, 2) }, .look_at = 4 },
 	{ "merge8", ".u.....CC.v", { RW(5, 2) }, .look_at = 7 },
-	{ "split9", ".u.AAAA...v", { PROT_RO(3, 2) }, .look_at = 5 },
-	{ "split10", ".u.AAAA...v", { PROT_RO(5, 2) }, .look_at = 5 },
+	/* The old VMA is the part that mprotect() is for */
+	{ "split9", ".u.AAAA...v", { PROT_RO(5, 2) }, .look_at = 3 },
+	{ "split10", ".u.AAAA...v", { PROT_RO(3, 2) }, .look_at = 5 },
 	{ "split-middle", ".u.AAAA...v", { PROT_RO(4, 1) }, .look_at = 5 },
 	{ "unmap", ".u.AAbb...v", { { UNMAP, 3, 2 } }, .look_at = 3 },
 	{ "unmap-part", ".u.AAAA...v", { { UNMAP, 4, 2 } }, .look_at = 5 },
 	{ "unmap-all", ".u.AAbb...v", { { UNMAP, 0, NR_PAGES } }, .look_at = 5 },
 	{ "replace", ".u.AAbb...v", { RO(3, 2) }, .look_at = 3 },
+	{ "replace-anon", ".u.AAAA...v", { RO(3, 4) }, .look_at = 5, .flags = ANON },
 	{ "replace-part", ".u.AAAA...v", { RO(4, 2) }, .look_at = 4 },
 	{ "replace-many", ".u.AAbbCC.v", { RO(4, 4) }, .look_at = 6 },
 	{ "move", ".u.AA.....v", { { MOVE, 3, 2, 6, 2 } }, .look_at = 3 },
 	{ "move-over", ".u.AA..bb.v", { { MOVE, 3, 2, 7, 2 } }, .look_at = 7 },
+	{ "move-over-anon", ".u.AAAA.bbbb.v", { { MOVE, 3, 4, 8, 4 } }, .look_at = 8,
+	  .flags = ANON },
 	{ "move-over-down", ".u.AA..bb.v", { { MOVE, 7, 2, 3, 2 } }, .look_at = 3 },
 	{ "move-over-last", ".u.AA..bb..", { { MOVE, 3, 2, 7, 2 } }, .look_at = 7 },
 	{ "move-over-part", ".u.AA.bbbbv", { { MOVE, 3, 2, 7, 2 } }, .look_at = 7 },
@@ -111,8 +121,19 @@ static const struct change changes[] = {
 	{ "resize-shrink", ".u.AAAA...v", { { RESIZE, 3, 4, 0, 2 } }, .look_at = 5 },
 	{ "brk-up", ".u.HH.....v", { { BRK, 7 } }, .look_at = 4, .flags = ANON | GROWS },
 	{ "brk-down", ".u.HHHH...v", { { BRK, 5 } }, .look_at = 5, .flags = ANON },
+	{ "brk-down-split", ".u.HHHH...v", { PROT_RO(5, 2), { BRK, 5 } }, .look_at = 5,
+	  .flags = ANON },
 	{ "brk-twice", ".u.HHH....v", { { BRK, 8 }, { BRK, 5 } }, .look_at = 5, .flags = ANON },
 	{ "stack", ".u.......KK.v", { { STACK, 7 } }, .look_at = 9, .flags = ANON },
+	{ "clean-split", ".u.AAAA...v", { PROT_RO(5, 2) }, .look_at = 5, .flags = CLEAN },
+	{ "clean-grow", ".u.AAAA...v", { { RESIZE, 3, 4, 0, 6 } }, .look_at = 5,
+	  .flags = CLEAN | GROWS },
+	/* Often enough that the walk of pages does not restart any more */
+	{ "brk-often", ".u.HHHHHHHH.....v", { { BRK, 12 }, { BRK, 13 }, { BRK, 14 }, { BRK, 15 } },
+	  .look_at = 4, .flags = ANON | GROWS },
+	{ "stack-often", ".u.......KKKKKKKK.v",
+	  { { STACK, 8 }, { STACK, 7 }, { STACK, 6 }, { STACK, 5 } },
+	  .look_at = 9, .flags = ANON | GROWS },
 	/* Two calls */
 	{ "grow-both", ".u....CCCC..v", { RW(4, 2), RW(10, 1) }, .look_at = 6 },
 	{ "grow-over-unmap", ".u.AAbbCC.v", { PROT_RW(5, 1), { UNMAP, 6, 1 } }, .look_at = 5 },
@@ -127,7 +148,8 @@ static const struct change changes[] = {
 	/* seq_file has no room for the sixth entry of smaps, which is made again */
 	{ "discard", "u.v.u.v.u.AAAAAA.v", { PROT_RO(13, 3), PROT_RO(10, 3) }, .look_at = 12 },
 	{ "discard-parts", "u.v.u.v.u.AAAAAAAAAA.v",
-	  { { UNMAP, 10, 1 }, { UNMAP, 11, 1 }, { UNMAP, 12, 1 }, PROT_RO(18, 2) },
+	  { { AWAIT, 10 }, { UNMAP, 10, 1 }, { AWAIT, 11 }, { UNMAP, 11, 1 },
+	    { AWAIT, 12 }, { UNMAP, 12, 1 }, { AWAIT, 13 }, PROT_RO(18, 2) },
 	  .look_at = 12 },
 	{ "discard-grows", "u.v.u.v.u.HHHH...v", { { BRK, 15 }, { BRK, 16 } }, .look_at = 12,
 	  .flags = ANON | GROWS },
@@ -138,26 +160,47 @@ static const struct change changes[] = {
 	{ "resched", ".u.AAbbbb.v", { PROT_RW(5, 1) }, { { RESCHED } }, .look_at = 5 },
 };
 
-/* How the reader reads */
-enum reading { LOOKUP, TRYLOCK, QUERY, QUERY_NEXT, QUERY_WRITABLE, READ_MAPS, READ_BYTES, READ_SMAPS, SEEK, ROLLUP,
-	       PAGEMAP, NR_READINGS };
+/* Any two of these make a pair, one after the other by one writer, or by two at once */
+static const char pairs_map[] = ".u.AAbbCC..v";
+static const struct op pairs[] = {
+	RW(5, 2), PROT_RW(5, 1), PROT_RW(6, 1), PROT_RO(4, 1), { UNMAP, 3, 2 }, { UNMAP, 4, 3 },
+	RO(4, 3), { MOVE, 7, 2, 3, 2 }, { MOVE, 3, 2, 6, 2 }, { RESIZE, 7, 2, 0, 4 },
+	{ RESIZE, 3, 2, 0, 1 },
+};
 
-static const char *const reading_names[] = {
-	"lookup", "trylock", "query", "query-next", "query-writable", "maps", "maps-bytes", "smaps", "maps-seek", "rollup",
-	"pagemap",
+/* How the reader reads */
+static const struct reading {
+	const char *name;
+	enum { LOOKUP, TRYLOCK, QUERY, PASS, SEEK, ROLLUP, PAGEMAP, SCAN } how;
+	enum maps_file file;
+	unsigned int chunk;	/* PASS: so many bytes at a time; 0 for any, at random */
+	u32 flags;		/* QUERY */
+	bool often;		/* also pairs of changes, and those at random */
+} readings[] = {
+	{ "lookup", LOOKUP, .often = true },
+	{ "trylock", TRYLOCK },
+	{ "query", QUERY },
+	{ "query-next", QUERY, .flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA, .often = true },
+	{ "query-writable", QUERY, .flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA |
+					    PROCMAP_QUERY_VMA_WRITABLE },
+	{ "maps", PASS, MAPS, 2 * PAGE_SIZE },
+	{ "maps-any", PASS, MAPS, 0, .often = true },
+	{ "maps-40", PASS, MAPS, 40 },
+	{ "maps-90", PASS, MAPS, 90 },
+	{ "maps-200", PASS, MAPS, 200 },
+	{ "maps-seek", SEEK, MAPS, 200 },
+	{ "smaps", PASS, SMAPS, 2 * PAGE_SIZE, .often = true },
+	{ "smaps-600", PASS, SMAPS, 600 },
+	{ "rollup", ROLLUP },
+	{ "pagemap", PAGEMAP },
+	{ "scan", SCAN },
 };
 
 /* How the memory is: files have all their pages, touched memory has an anon_vma */
 enum memory { FILES, UNTOUCHED, TOUCHED };
 
-struct scenario {
-	const struct change *change;
-	enum reading reading;
-	enum memory memory;
-};
-
-static const struct change *change;
-static enum reading reading;
+static struct change change;
+static const struct reading *reading;
 static enum memory memory;
 
 /* ---- states ---- */
@@ -197,8 +240,8 @@ static char prot_of(unsigned long vm_flags)
 
 static int get_state(struct state *s)
 {
-	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, mm, 0);
+	struct vm_area_struct *vma;
 	int tid = mc_tid, n = 0;
 
 	mc_tid = -1;
@@ -313,6 +356,28 @@ static int reader_has_ended(void *unused)
 	return reader_ended;
 }
 
+static int reader_has_locked(void *addr)
+{
+	struct vm_area_struct *vma = mtree_load(&mm->mm_mt, (unsigned long)addr);
+
+	return reader_ended || !vma || READ_ONCE(vma->vm_lock->lock.count.counter);
+}
+
+/* Is it all one mapping, and is the target beside it? Only one writer can tell */
+static bool can_move(const struct op *op)
+{
+	struct vm_area_struct *vma;
+	int tid = mc_tid;
+	bool can;
+
+	mc_tid = -1;
+	vma = mtree_load(&mm->mm_mt, PAGE_AT(op->page));
+	can = vma && vma->vm_end >= PAGE_AT(op->page + op->pages) &&
+	      (op->to >= op->page + op->pages || op->to + op->to_pages <= op->page);
+	mc_tid = tid;
+	return can;
+}
+
 static void do_op(const struct op *op)
 {
 	unsigned long addr = PAGE_AT(op->page), len = op->pages << PAGE_SHIFT;
@@ -336,6 +401,8 @@ static void do_op(const struct op *op)
 		break;
 	case MOVE:
 	case MOVE_KEEP:
+		if (change.flags & FAILS && !can_move(op))
+			break;
 		mc_note("mremap(%d, %d, to %d, %d) begins", op->page, op->pages, op->to,
 			op->to_pages);
 		paging.from = op->page;
@@ -372,6 +439,10 @@ static void do_op(const struct op *op)
 		sigaddset(&tasks[MC_READER]->pending.signal, SIGKILL);
 		set_tsk_thread_flag(tasks[MC_READER], TIF_SIGPENDING);
 		break;
+	case AWAIT:
+		mc_block(reader_has_locked, (void *)addr);
+		reader_has_locked((void *)addr);
+		fallthrough;
 	case RESCHED:
 		mc_note("the reader is to reschedule");
 		set_tsk_need_resched(tasks[MC_READER]);
@@ -379,7 +450,7 @@ static void do_op(const struct op *op)
 	default:
 		break;
 	}
-	if (IS_ERR_VALUE(ret))
+	if (IS_ERR_VALUE(ret) && !(change.flags & FAILS))
 		mc_fail("the writer's call returns %ld", ret);
 	mc_note("done");
 }
@@ -408,7 +479,7 @@ static int pass_from, pass_to;			/* the states of the pass */
 static u8 counted[NR_PAGES];
 static bool interrupted;			/* by a signal, or it did not wait: incomplete */
 static char text[32768];
-static int text_len;
+static int text_len, parsed;
 
 void page_counted(unsigned long addr)
 {
@@ -433,7 +504,8 @@ static bool was_mapped(int state, unsigned long addr)
 
 	for (i = 0; i < s->nr; i++)
 		if (s->areas[i].start <= addr && addr < s->areas[i].end)
-			return reading != QUERY_WRITABLE || s->areas[i].prot == 'w';
+			return !(reading->flags & PROCMAP_QUERY_VMA_WRITABLE) ||
+			       s->areas[i].prot == 'w';
 	return false;
 }
 
@@ -451,9 +523,14 @@ static void check_gap(unsigned long start, unsigned long end, int from, int to)
 		for (n = from; n <= to && was_mapped(n, addr); n++)
 			;
 		if (n > to)
-			mc_fail("page %ld is left out, though it is mapped in all states (%d to %d)",
+			mc_fail("page %ld is left out, but mapped in all states (%d to %d)",
 				PAGE_NR(addr), from, to);
 	}
+}
+
+static bool is_file(void)
+{
+	return reading->how == PASS || reading->how == SEEK;
 }
 
 /* Is the record right in this state? @shown: what is below was shown before */
@@ -475,11 +552,14 @@ static bool is_right(const struct record *r, int state, unsigned long shown)
 	if (a->start != r->start &&
 	    (a->start > r->start || (r->start != shown && r->rss < 0)))
 		return false;
-	if (reading >= READ_MAPS && memory != FILES && a->heap != r->heap)
+	if (is_file() && memory != FILES && a->heap != r->heap)
 		return false;
 	if (memory == FILES && r->pgoff != a->pgoff + (r->start - a->start) / PAGE_SIZE)
 		return false;
 	if (r->rss < 0)
+		return true;
+	/* Memory that was mapped anew may be taken for the old one, see proc_vma_walk.rst */
+	if (change.flags & FAILS && memory != FILES)
 		return true;
 	for (page = PAGE_NR(r->start); page < PAGE_NR(r->end); page++) {
 		rss += !!s->ids[page];
@@ -494,18 +574,21 @@ static void check_records(void)
 	int i, n, k, from = pass_from;
 	struct record *r;
 
-	if (reading >= READ_MAPS && !interrupted && (!nr_records || records[--nr_records].prot != 'g' ||
-				     records[nr_records].end != VSYSCALL_ADDR + PAGE_SIZE))
-		mc_fail("the gate VMA is not the last one");
+	if (is_file() && !interrupted) {
+		r = &records[nr_records - 1];
+		if (!nr_records-- || r->prot != 'g' || r->end != VSYSCALL_ADDR + PAGE_SIZE)
+			mc_fail("the gate VMA is not the last one");
+	}
 	for (i = 0; i < nr_records; i++) {
 		r = &records[i];
 		if (r->start < shown && !r->next)
-			mc_fail("%lx-%lx is shown after what is up to %lx", r->start, r->end, shown);
+			mc_fail("%lx-%lx is shown after %lx", r->start, r->end, shown);
 		for (n = r->from; n <= r->to && !is_right(r, n, shown); n++)
 			;
 		if (n > r->to)
-			mc_fail("%lx-%lx %c, pages %ld ids %ld is not right in any state (%d to %d)",
-				r->start, r->end, r->prot, r->rss, r->pss, r->from, r->to);
+			mc_fail("%lx-%lx %c%s, pages %ld ids %ld is right in no state (%d to %d)",
+				r->start, r->end, r->prot, r->heap ? " [heap]" : "", r->rss,
+				r->pss, r->from, r->to);
 		check_gap(shown, r->start, from, r->to);
 		from = r->from;
 		shown = r->end;
@@ -530,19 +613,20 @@ static void check_records(void)
 				break;
 		}
 		/* GROWS: what begins there */
-		if (n <= pass_to && (!(change->flags & GROWS) || reading == TRYLOCK))
+		if (n <= pass_to && (!(change.flags & GROWS) || reading->how == TRYLOCK))
 			continue;
 		for (k = 0; k < nr_records; k++)
 			if (records[k].start < a->end && records[k].end > a->start)
 				times++;
 		if (times != 1)
 			mc_fail("%lx-%lx is shown %d times", a->start, a->end, times);
-		if (change->flags & GROWS && reading != TRYLOCK)
-			for (k = 1; k < nr_records; k++)
-				if (records[k].start == records[k - 1].end &&
-				    records[k].prot == records[k - 1].prot)
-					mc_fail("%lx-%lx is in two parts", records[k - 1].start,
-						records[k].end);
+		if (!(change.flags & GROWS) || reading->how == TRYLOCK)
+			continue;
+		for (k = 1; k < nr_records; k++)
+			if (records[k].start == records[k - 1].end &&
+			    records[k].prot == records[k - 1].prot)
+				mc_fail("%lx-%lx is in two parts", records[k - 1].start,
+					records[k].end);
 	}
 }
 
@@ -553,7 +637,7 @@ static bool failed(long err, const char *what)
 {
 	if (err >= 0)
 		return false;
-	if (err != -EINTR || !(change->flags & KILLS))
+	if (err != -EINTR || !(change.flags & KILLS))
 		mc_fail("%s returns %ld", what, err);
 	mc_note("%s is interrupted", what);
 	interrupted = true;
@@ -561,12 +645,15 @@ static bool failed(long err, const char *what)
 }
 
 /* What was not looked at before */
-static void add_vma(struct vm_area_struct *vma)
+static void add_vma(struct vm_area_struct *vma, unsigned long from)
 {
 	unsigned long done = nr_records ? records[nr_records - 1].end : 0;
 	struct record *r = add_record(max(vma->vm_start, done), vma->vm_end,
 				      prot_of(vma->vm_flags));
 
+	if (vma->vm_end <= from)
+		mc_fail("page %ld to %ld is below page %ld", PAGE_NR(vma->vm_start),
+			PAGE_NR(vma->vm_end), PAGE_NR(from));
 	r->next = nr_records == 1;
 	r->pgoff = vma->vm_pgoff + ((r->start - vma->vm_start) >> PAGE_SHIFT);
 	mc_note("has page %ld to %ld", PAGE_NR(r->start), PAGE_NR(r->end));
@@ -583,7 +670,7 @@ static void read_lookup(void)
 		vma = lock_next_vma(mm, &iter, vma, &from, look_to);
 		if (!vma || failed(PTR_ERR_OR_ZERO(vma), "lock_next_vma()"))
 			break;
-		add_vma(vma);
+		add_vma(vma, from);
 		from = vma->vm_end;
 	}
 }
@@ -605,7 +692,7 @@ static void read_by_trylock(void)
 			interrupted = true;
 		if (!vma)
 			break;
-		add_vma(vma);
+		add_vma(vma, from);
 		from = vma->vm_end;
 		unlock_next_vma(vma);
 	}
@@ -621,8 +708,9 @@ static int query(struct file *f, struct procmap_query *q, u32 flags, u32 name_si
 	return maps_query(f, q);
 }
 
-static void read_query(u32 flags)
+static void read_query(void)
 {
+	u32 flags = reading->flags;
 	struct file *f = maps_open(&proc_inode->vfs_inode, MAPS);
 	struct procmap_query q;
 	struct record *r;
@@ -650,21 +738,23 @@ static void read_query(u32 flags)
 	mc_note("the query returns page %ld to %ld", PAGE_NR(r->start), PAGE_NR(r->end));
 }
 
-/* Lines of maps and smaps; each is of the call of read() that made it */
-static void parse(int call_from, int call_to)
+/* The states during a call */
+struct span {
+	int from, to;
+};
+
+/*
+ * Lines of maps and smaps. What is below @left was left over by the call before the
+ * last one that made any.
+ */
+static void parse(int left, struct span before, struct span call)
 {
-	static int parsed, made_from;
 	char *line, *end;
 	struct record *r;
 	unsigned long start, stop, pgoff, kb;
 	char prot;
 
-	if (!text_len) {
-		parsed = 0;
-		made_from = call_from;
-		return;
-	}
-	while ((end = strchr(text + parsed, '\n'))) {
+	for (; (end = strchr(text + parsed, '\n')); parsed = end + 1 - text) {
 		line = text + parsed;
 		if (sscanf(line, "%lx-%lx r%c%*c%*c %lx", &start, &stop, &prot, &pgoff) == 4) {
 			r = add_record(start, stop, prot == 'w' ? 'w' : 'r');
@@ -672,8 +762,8 @@ static void parse(int call_from, int call_to)
 			*end = 0;
 			r->heap = strstr(line, "[heap]");
 			*end = '\n';
-			r->from = made_from;
-			r->to = call_to;
+			r->from = parsed < left ? before.from : call.from;
+			r->to = parsed < left ? before.to : call.to;
 			if (start >= VSYSCALL_ADDR)
 				r->prot = 'g';
 		} else if (sscanf(line, "Rss: %lu", &kb) == 1) {
@@ -681,30 +771,43 @@ static void parse(int call_from, int call_to)
 		} else if (sscanf(line, "Pss: %lu", &kb) == 1) {
 			records[nr_records - 1].pss = kb;
 		}
-		parsed = end + 1 - text;
 	}
-	made_from = call_from;
 }
 
-static void read_file(struct file *f, unsigned int chunk)
+static unsigned int any_size(void)
+{
+	return (1 << mc_random(14)) - mc_random(2);
+}
+
+/* All of the file, from its beginning */
+static void read_file(struct file *f)
 {
 	struct seq_file *m = f->private_data;
-	loff_t pos = f->f_pos, index = m->index;
-	int call_from = first_state();
+	struct span before, call = {};
+	loff_t pos = 0, index = 0;
+	size_t size, left;
 	ssize_t n;
 
-	pass_from = call_from;
-	parse(call_from, 0);
+	pass_from = first_state();
 	do {
-		if (!m->count)
-			call_from = first_state();
-		n = seq_read(f, text + text_len, chunk, &pos);
+		size = reading->chunk ?: any_size() ?: 1;
+		before = call;
+		/* With more than that left it makes no line */
+		left = m->count;
+		if (left <= size || !pos)
+			call.from = first_state();
+		n = seq_read(f, text + text_len, size, &pos);
 		if (failed(n, "read()"))
 			break;
+		if (left <= size || pos == n)
+			call.to = last_state();
+		if (pos == n)
+			left = 0;
+		pass_to = call.to;
+		left += text_len;
 		text_len += n;
 		text[text_len] = 0;
-		pass_to = last_state();
-		parse(call_from, pass_to);
+		parse(left, before, call);
 		if (m->index != -1 && m->index % PAGE_SIZE)
 			mc_fail("the position is %llx", m->index);
 		if ((u64)m->index < (u64)index)
@@ -712,35 +815,31 @@ static void read_file(struct file *f, unsigned int chunk)
 		index = m->index;
 		mc_note("read() returns %zd", n);
 	} while (n);
-	f->f_pos = pos;
 }
 
-static void read_seek(void)
+static void read_maps(void)
 {
-	struct file *f = maps_open(&proc_inode->vfs_inode, MAPS);
+	struct file *f = maps_open(&proc_inode->vfs_inode, reading->file);
+	static char elsewhere[2 * PAGE_SIZE];
 	loff_t pos = 60;
-	int i;
+	int n;
 
 	/* From the middle of a line, then as the kernel has left it */
-	if (failed(seq_read(f, text, 70, &pos), "pread()") ||
-	    failed(seq_lseek(f, 20, SEEK_SET), "lseek()") ||
-	    failed(seq_read(f, text, 10, &f->f_pos), "read()") ||
-	    failed(seq_lseek(f, 0, SEEK_SET), "lseek()"))
+	if (reading->how == SEEK &&
+	    (failed(seq_read(f, elsewhere, 70, &pos), "pread()") ||
+	     failed(seq_lseek(f, 20, SEEK_SET), "lseek()") ||
+	     failed(seq_read(f, elsewhere, 10, &f->f_pos), "read()")))
 		return;
-	for (i = 0; i < 100; i++)
-		text[i] = 0;
-	read_file(f, 200);
+	for (n = reading->chunk ? 0 : mc_random(3); n; n--) {
+		pos = mc_random(1000);
+		if (failed(mc_random(2) ? seq_read(f, elsewhere, any_size(), &pos) :
+			   seq_lseek(f, pos, SEEK_SET), "pread() or lseek()"))
+			return;
+	}
+	read_file(f);
 }
 
 static u64 entries[NR_PAGES + 1];
-
-static void read_pagemap(void)
-{
-	int n = maps_pagemap(look_from, look_to, entries);
-
-	if (!failed(n, "pagemap") && n != NR_PAGES)
-		mc_fail("pagemap returns %d", n);
-}
 
 static void check_pagemap(void)
 {
@@ -753,6 +852,33 @@ static void check_pagemap(void)
 		if (n > pass_to)
 			mc_fail("pagemap: page %d is %llu in no state (%d to %d)", i,
 				entries[i] & 0xff, pass_from, pass_to);
+	}
+}
+
+static struct page_region regions[NR_PAGES];
+static int nr_regions;
+
+static void check_scan(void)
+{
+	u64 shown = 0;
+	int i, n;
+
+	for (i = 0; i < nr_regions; i++) {
+		if (regions[i].start < shown || regions[i].end <= regions[i].start)
+			mc_fail("PAGEMAP_SCAN: %llx-%llx after what is up to %llx",
+				regions[i].start, regions[i].end, shown);
+		shown = regions[i].end;
+	}
+	for (i = 0; i < NR_PAGES; i++) {
+		bool there = false;
+
+		for (n = 0; n < nr_regions; n++)
+			there |= regions[n].start <= PAGE_AT(i) && PAGE_AT(i) < regions[n].end;
+		for (n = pass_from; n <= pass_to && there == !states[n].ids[i]; n++)
+			;
+		if (n > pass_to)
+			mc_fail("PAGEMAP_SCAN: page %d is %spresent in no state (%d to %d)", i,
+				there ? "" : "not ", pass_from, pass_to);
 	}
 }
 
@@ -771,8 +897,10 @@ static void check_counted(void)
 
 static void reader(void)
 {
+	int n;
+
 	pass_from = first_state();
-	switch (reading) {
+	switch (reading->how) {
 	case LOOKUP:
 		read_lookup();
 		break;
@@ -780,33 +908,23 @@ static void reader(void)
 		read_by_trylock();
 		break;
 	case QUERY:
-		read_query(0);
+		read_query();
 		break;
-	case QUERY_NEXT:
-		read_query(PROCMAP_QUERY_COVERING_OR_NEXT_VMA);
-		break;
-	case QUERY_WRITABLE:
-		read_query(PROCMAP_QUERY_COVERING_OR_NEXT_VMA | PROCMAP_QUERY_VMA_WRITABLE);
-		break;
-	case READ_MAPS:
-		read_file(maps_open(&proc_inode->vfs_inode, MAPS), 2 * PAGE_SIZE);
-		break;
-	case READ_BYTES:
-		read_file(maps_open(&proc_inode->vfs_inode, MAPS), 40);
-		break;
-	case READ_SMAPS:
-		read_file(maps_open(&proc_inode->vfs_inode, SMAPS), 2 * PAGE_SIZE);
-		break;
+	case PASS:
 	case SEEK:
-		read_seek();
+		read_maps();
 		break;
 	case ROLLUP:
 		failed(maps_rollup(maps_open(&proc_inode->vfs_inode, MAPS)), "rollup");
 		break;
 	case PAGEMAP:
-		read_pagemap();
+		n = maps_pagemap(look_from, look_to, entries);
+		if (!failed(n, "pagemap") && n != NR_PAGES)
+			mc_fail("pagemap returns %d", n);
 		break;
-	default:
+	case SCAN:
+		nr_regions = maps_scan(look_from, look_to, regions, ARRAY_SIZE(regions));
+		failed(nr_regions, "PAGEMAP_SCAN");
 		break;
 	}
 	pass_to = last_state();
@@ -816,23 +934,103 @@ static void reader(void)
 
 /* ---- what the explorer calls ---- */
 
-const struct mc_scenario *world_scenario(unsigned int nr)
-{
-	static char name[64];
-	static struct scenario data;
-	static struct mc_scenario s = { .name = name, .data = &data };
+static unsigned int seed;
 
-	data.change = &changes[nr / NR_READINGS];
-	data.reading = nr % NR_READINGS;
-	if (data.change >= changes + ARRAY_SIZE(changes))
-		return NULL;
-	data.memory = data.change->flags & ANON ? TOUCHED : FILES;
-	snprintf(name, sizeof(name), "%s/%s", data.change->name, reading_names[data.reading]);
-	return &s;
+static int at_random(int n)
+{
+	seed = seed * 1103515245 + 12345;
+	return (seed >> 16) % n;
 }
 
-void world_init(void)
+/* Some mappings, and four calls that change them; the same for the same @nr */
+static void change_at_random(unsigned int nr)
 {
+	static const enum op_type types[] = { MAP, UNMAP, PROT, MOVE, RESIZE };
+	static char map[20];
+	int i, n, writers;
+
+	seed = nr;
+	memset(map, 0, sizeof(map));
+	for (i = 0; i < sizeof(map) - 1; i += n) {
+		n = min(1 + at_random(5), (int)sizeof(map) - 1 - i);
+		memset(map + i, "..AbCdEf"[at_random(8)], n);
+	}
+	change = (struct change){ .map = map, .flags = FAILS };
+	change.look_at = at_random(16);
+	change.flags |= at_random(2) ? ANON : 0;
+	writers = 1 + at_random(2);
+	for (n = 0; n < 4; n++) {
+		struct op *op = (n % writers ? change.other : change.writer) + n / writers;
+
+		/* Whose pages mremap() moves has to be known before, see do_op() */
+		op->type = types[at_random(writers == 2 && change.flags & ANON ? 3 : 5)];
+		op->page = at_random(16);
+		op->pages = 1 + at_random(4);
+		op->to = at_random(16);
+		op->to_pages = 1 + at_random(4);
+		op->prot = "rw"[at_random(2)];
+	}
+}
+
+/* A scenario is one of changes[], or a pair, or one at random; and a reading */
+static struct scenario {
+	enum { CHANGE, SEQUENCE, AT_ONCE, RANDOM } kind;
+	int nr, second;
+	const struct reading *reading;
+} scenarios[16384];
+
+static unsigned int nr_scenarios;
+
+static void add_scenarios(int kind, int nr, int second)
+{
+	const struct reading *r;
+
+	for (r = readings; r < readings + ARRAY_SIZE(readings); r++)
+		if ((kind == CHANGE || r->often) && nr_scenarios < ARRAY_SIZE(scenarios))
+			scenarios[nr_scenarios++] = (struct scenario){ kind, nr, second, r };
+}
+
+void world_init(unsigned int nr_random)
+{
+	int i, k;
+
+	for (i = 0; i < ARRAY_SIZE(changes); i++)
+		add_scenarios(CHANGE, i, 0);
+	for (i = 0; i < ARRAY_SIZE(pairs); i++)
+		for (k = 0; k < ARRAY_SIZE(pairs); k++)
+			add_scenarios(SEQUENCE, i, k);
+	for (i = 0; i < ARRAY_SIZE(pairs); i++)
+		for (k = i + 1; k < ARRAY_SIZE(pairs); k++)
+			add_scenarios(AT_ONCE, i, k);
+	for (i = 0; i < nr_random; i++)
+		add_scenarios(RANDOM, i, 0);
+}
+
+const struct mc_scenario *world_scenario(unsigned int nr)
+{
+	static char change_name[32], name[64];
+	static struct mc_scenario s = { .name = name };
+	struct scenario *sc = &scenarios[nr];
+
+	if (nr >= nr_scenarios)
+		return NULL;
+	s.data = sc;
+	if (sc->kind == CHANGE) {
+		change = changes[sc->nr];
+	} else if (sc->kind == RANDOM) {
+		snprintf(change_name, sizeof(change_name), "random%d", sc->nr);
+		change_at_random(sc->nr);
+		change.name = change_name;
+	} else {
+		snprintf(change_name, sizeof(change_name), "%s-%d-%d",
+			 sc->kind == SEQUENCE ? "pair" : "at-once", sc->nr, sc->second);
+		change = (struct change){ change_name, pairs_map, { pairs[sc->nr] },
+					  .look_at = 4, .flags = FAILS };
+		*(sc->kind == SEQUENCE ? &change.writer[1] : &change.other[0]) =
+			pairs[sc->second];
+	}
+	snprintf(name, sizeof(name), "%s/%s", change.name, sc->reading->name);
+	return &s;
 }
 
 static void map_letters(const char *map)
@@ -866,12 +1064,10 @@ static void map_letters(const char *map)
 
 unsigned int world_setup(const struct mc_scenario *s)
 {
-	const struct scenario *data = s->data;
 	struct inode *inode;
 
-	change = data->change;
-	reading = data->reading;
-	memory = data->memory;
+	reading = ((const struct scenario *)s->data)->reading;
+	memory = change.flags & CLEAN ? UNTOUCHED : change.flags & ANON ? TOUCHED : FILES;
 	next_id = 1;
 	kernel_setup();
 
@@ -890,14 +1086,14 @@ unsigned int world_setup(const struct mc_scenario *s)
 	mapped_file->f_op = &mapped_file_ops;
 	atomic_long_set(&mapped_file->f_count, 1);
 
-	map_letters(change->map);
+	map_letters(change.map);
 	settle_pages();
 	get_state(&states[0]);
 	memcpy(states[0].ids, page_ids, NR_PAGES);
 	first_seq = mm->mm_lock_seq.sequence;
 	first_id = next_id;
 	mc_watch(&mm->mm_lock_seq, seq_changes);
-	return BIT(MC_READER) | BIT(MC_WRITER) | (change->other[0].type ? BIT(MC_OTHER) : 0);
+	return BIT(MC_READER) | BIT(MC_WRITER) | (change.other[0].type ? BIT(MC_OTHER) : 0);
 }
 
 void world_begin(void)
@@ -910,9 +1106,12 @@ void world_begin(void)
 	memset(counted, 0, sizeof(counted));
 	nr_records = 0;
 	text_len = 0;
-	look_from = reading <= QUERY_WRITABLE ? PAGE_AT(change->look_at) : PAGE_AT(0);
-	look_to = reading <= TRYLOCK ? look_from + 3 * PAGE_SIZE :
-		  reading == QUERY ? look_from + PAGE_SIZE : PAGE_AT(NR_PAGES);
+	parsed = 0;
+	text[0] = 0;
+	look_from = reading->how <= QUERY ? PAGE_AT(change.look_at) : PAGE_AT(0);
+	look_to = reading->how <= TRYLOCK ? look_from + 3 * PAGE_SIZE :
+		  reading->how == QUERY && !reading->flags ? look_from + PAGE_SIZE :
+		  PAGE_AT(NR_PAGES);
 }
 
 void world_thread(int tid)
@@ -920,19 +1119,21 @@ void world_thread(int tid)
 	if (tid == MC_READER)
 		reader();
 	else
-		write_all(tid == MC_WRITER ? change->writer : change->other,
-			  ARRAY_SIZE(change->writer));
+		write_all(tid == MC_WRITER ? change.writer : change.other,
+			  ARRAY_SIZE(change.writer));
 }
 
 void world_end(void)
 {
 	kernel_end();
-	if (reading < PAGEMAP && reading != ROLLUP)
+	if (reading->how <= SEEK)
 		check_records();
 	else if (interrupted)
 		return;
-	else if (reading == PAGEMAP)
+	else if (reading->how == PAGEMAP)
 		check_pagemap();
+	else if (reading->how == SCAN)
+		check_scan();
 	else
 		check_counted();
 }

@@ -31,6 +31,7 @@ struct file *maps_open(struct inode *inode, enum maps_file which);
 int maps_query(struct file *f, struct procmap_query *query);
 int maps_rollup(struct file *f);
 int maps_pagemap(unsigned long start, unsigned long end, u64 *entries);
+int maps_scan(unsigned long start, unsigned long end, struct page_region *regions, int nr);
 
 /* world.c: a reader has counted a page */
 void page_counted(unsigned long addr);

@@ -2,11 +2,13 @@
 #ifndef _ASM_X86_BUG_H
 #define _ASM_X86_BUG_H
 
-void mc_bug(const char *file, int line) __attribute__((noreturn));
+#include <linux/compiler.h>
+
+void __noreturn mc_bug(void);
 
 /* A warning ends in warn_slowpath_fmt() */
 #define HAVE_ARCH_BUG
-#define BUG()	mc_bug(__FILE__, __LINE__)
+#define BUG	mc_bug
 
 #include <asm-generic/bug.h>
 

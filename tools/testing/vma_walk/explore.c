@@ -18,11 +18,10 @@
  * Memory is sequentially consistent. Freed memory is never given out again, so
  * each use of it is found.
  */
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,46 +29,71 @@
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include <linux/bits.h>
+#include <linux/kernel.h>
 #include "mc.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN
-#endif
-#endif
-
-/* clang's address sanitizer has to be told of the memory and of the coroutines */
-#ifdef ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#define poison(p, size)		ASAN_POISON_MEMORY_REGION(p, size)
-#define unpoison(p, size)	ASAN_UNPOISON_MEMORY_REGION(p, size)
-#else
-#define poison(p, size)		do { } while (0)
-#define unpoison(p, size)	do { } while (0)
-#endif
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof(*(a)))
 
 /* Shared memory: one region for each thread, and one for what is set up before */
 #define REGIONS		(MC_THREADS + 1)
-#define REGION_SIZE	(1ul << 20)
+#define REGION_SIZE	(1024ul * 1024)
 #define MEMORY		((char *)0x200000000000)
 #define MEMORY_SIZE	(REGIONS * REGION_SIZE)
 #define POISON		0x6b
-#define STACK_SIZE	(128ul << 10)
-#define MAX_ACCESSES	(4ul << 20)	/* of one schedule: it does not end */
-#define MAX_DECISIONS	(1 << 16)
+#define STACK_SIZE	(128ul * 1024)
+#define MAX_ACCESSES	(4 * 1024 * 1024)	/* of one schedule: it does not end */
+#define MAX_DECISIONS	65536
 #define MAX_SWITCHES	4096
-#define STATES		(1u << 23)
+#define STATES		(8 * 1024 * 1024)
+
+/* The address sanitizer has to be told of the memory and of the coroutines */
+#ifdef ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+
+/* addr2line finds no inline functions in what clang has built: no assertions */
+static const bool knows_assertions;
+
+/* What a schedule that was given up has allocated is not freed */
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+
+static void poison(void *p, size_t size)
+{
+	ASAN_POISON_MEMORY_REGION(p, size);
+}
+
+static void unpoison(void *p, size_t size)
+{
+	ASAN_UNPOISON_MEMORY_REGION(p, size);
+}
+
+/* To another stack, that of a thread, or the first one if NULL: before and after */
+static const void *main_stack;
+static size_t main_size;
+
+static void leave_stack(void **fake, const void *stack)
+{
+	__sanitizer_start_switch_fiber(fake, stack ?: main_stack,
+				       stack ? STACK_SIZE : main_size);
+}
+
+static void enter_stack(void *fake, bool from_main)
+{
+	__sanitizer_finish_switch_fiber(fake, from_main ? &main_stack : NULL,
+					from_main ? &main_size : NULL);
+}
+#else
+static const bool knows_assertions = true;
+
+static void poison(void *p, size_t size) {}
+static void unpoison(void *p, size_t size) {}
+static void leave_stack(void **fake, const void *stack) {}
+static void enter_stack(void *fake, bool from_main) {}
+#endif
 
 int mc_tid = -1;
-
-/* The linker puts __wrap_memcpy() in the place of memcpy() */
-void *__real_memcpy(void *to, const void *from, size_t n);
-void *__wrap_memcpy(void *to, const void *from, size_t n);
-void *__real_memset(void *to, int c, size_t n);
-void *__wrap_memset(void *to, int c, size_t n);
 
 /* ---- memory ---- */
 
@@ -83,25 +107,27 @@ struct object {
 static struct object objects[REGIONS][4096];
 static unsigned int nr_objects[REGIONS], nr_published[REGIONS], nr_objects_setup;
 static unsigned long used[REGIONS], used_setup;
-static uint16_t object_at[REGIONS][REGION_SIZE / 16];	/* number + 1 */
+static u16 object_at[REGIONS][REGION_SIZE / 16];	/* number + 1 */
 static char *setup_copy;
 static struct object *setup_objects;
 
-/* By 8 bytes: who reads and who writes, in any schedule of this scenario */
-#define READS(tid)	(1 << (2 * (tid)))
-#define WRITES(tid)	(2 << (2 * (tid)))
-#define CONFLICT	0x80
-static uint8_t accesses[MEMORY_SIZE / 8];
+/* By 8 bytes: who reads, who writes and who frees it, in any schedule of this scenario */
+#define READS		BIT(0)
+#define WRITES		BIT(MC_THREADS)
+#define FREES		BIT(2 * MC_THREADS)
+#define BY_ANY		(BIT(MC_THREADS) - 1)	/* times one of these */
+#define CONFLICT	BIT(3 * MC_THREADS)
+static u16 accesses[MEMORY_SIZE / 8];
 static bool new_conflict;
 
-static uint64_t mix(uint64_t a, uint64_t b)
+static u64 mix(u64 a, u64 b)
 {
 	a = a * 0x9e3779b97f4a7c15ull + b;
 	a = (a ^ (a >> 32)) * 0xd6e8feb86659fd93ull;
 	return a ^ (a >> 29);
 }
 
-static uint64_t memory_hash;
+static u64 memory_hash;
 
 static struct object *object_of(const char *addr)
 {
@@ -111,6 +137,8 @@ static struct object *object_of(const char *addr)
 	nr = object_at[r][off % REGION_SIZE / 16];
 	return nr ? &objects[r][nr - 1] : NULL;
 }
+
+static void note_free(const struct object *o);
 
 void *mc_alloc(unsigned long size, unsigned long align, const char *name)
 {
@@ -141,6 +169,7 @@ void mc_free(void *p)
 	if (!o || o->freed || o->start != p)
 		mc_fail("%p is freed, but not allocated", p);
 	o->freed = true;
+	note_free(o);
 	poison(p, o->size);
 	memory_hash += mix((uintptr_t)p, 1);
 }
@@ -223,25 +252,20 @@ struct thread {
 	int (*ready)(void *arg);
 	void *arg;
 	unsigned long at;	/* accesses so far */
-	uint64_t hash;		/* of all that it has read of shared memory */
+	u64 hash;		/* of all that it has read of shared memory */
 	bool insists;		/* goes on though nothing changes for it */
 	bool stored;		/* since it last executed a barrier */
+	/* SEARCH: interrupted before this access, and nobody has made one since that matters */
+	bool asleep;
+	const char *start, *end;
+	bool write;
 };
 
 static struct thread threads[MC_THREADS];
+static int running = -1;	/* as mc_tid, but also while nothing is hooked */
 static void *main_sp;
 
-/* Store the stack pointer at @from and go on at @to; keeps what a call keeps */
-void mc_switch_stack(void **from, void *to);
-asm(".globl mc_switch_stack\n"
-    "mc_switch_stack:\n"
-    "	push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
-    "	mov %rsp, (%rdi)\n"
-    "	mov %rsi, %rsp\n"
-    "	pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n"
-    "	ret\n");
-
-enum outcome { FINISHED, SEEN_BEFORE, FAILED };
+enum outcome { FINISHED, GIVEN_UP, FAILED };
 static enum outcome outcome;
 static char failure[512];
 static jmp_buf check_failed;	/* where world_end() was called */
@@ -258,24 +282,14 @@ static bool runnable(int tid)
 	return ready;
 }
 
-#ifdef ASAN
-static const void *main_stack;
-static size_t main_size;
-#endif
-
-/* From one stack to another one, that of a thread, or the first one if NULL */
-static void jump(void **from, void *to, const struct thread *t)
+/* From one stack to another one, that of a thread, or the first one if @stack is NULL */
+static void jump(void **from, void *to, const void *stack)
 {
-#ifdef ASAN
 	void *fake;
 
-	__sanitizer_start_switch_fiber(&fake, t ? t->stack : main_stack,
-				       t ? STACK_SIZE : main_size);
+	leave_stack(&fake, stack);
 	mc_switch_stack(from, to);
-	__sanitizer_finish_switch_fiber(fake, NULL, NULL);
-#else
-	mc_switch_stack(from, to);
-#endif
+	enter_stack(fake, false);
 }
 
 static void back_to_main(enum outcome how)
@@ -284,6 +298,7 @@ static void back_to_main(enum outcome how)
 
 	outcome = how;
 	mc_tid = -1;
+	running = -1;
 	jump(&sp, main_sp, NULL);
 	abort();
 }
@@ -295,9 +310,10 @@ static void switch_to(int tid)
 	if (tid == mc_tid)
 		return;
 	mc_tid = tid;
+	running = tid;
 	mc_running(tid);
 	threads[tid].insists = false;
-	jump(from, threads[tid].sp, &threads[tid]);
+	jump(from, threads[tid].sp, threads[tid].stack);
 }
 
 /* ---- decisions ---- */
@@ -310,7 +326,8 @@ static unsigned long total_accesses;
 
 /* SEARCH: what was chosen, and what could have been */
 static struct decision {
-	int8_t nr, chosen, to[MC_THREADS];
+	s8 nr, chosen, to[MC_THREADS];
+	unsigned int at;
 } decisions[MAX_DECISIONS];
 static unsigned int nr_decisions, prefix;
 
@@ -321,33 +338,54 @@ static struct interruption {
 } plan[MAX_SWITCHES], made[MAX_SWITCHES];
 static unsigned int nr_plan, nr_made, plan_next;
 
-static uint64_t *states;
-static uint8_t *states_left;
+static u64 *states;
+static u8 *states_left;
 static unsigned long nr_states, nr_searches;
 
-static uint32_t rnd(void)
-{
-	static uint64_t x = 88172645463325252ull;
+static u64 seed;
 
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	return x >> 16;
+static u32 rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed >> 16;
+}
+
+static unsigned int drawn[256], nr_drawn, next_drawn;
+
+unsigned int mc_random(unsigned int n)
+{
+	if (how == RANDOM && nr_drawn < ARRAY_SIZE(drawn))
+		drawn[nr_drawn++] = rnd();
+	return next_drawn < nr_drawn ? drawn[next_drawn++] % n : 0;
 }
 
 static void memory_settle(void);
 
+/* An access, or the end of an object: who was about to do what depends on it? */
+static void wake(const char *start, const char *end, bool write)
+{
+	for (int i = 0; i < MC_THREADS; i++) {
+		struct thread *t = &threads[i];
+
+		if (t->asleep && (write || t->write) && t->start < end && start < t->end)
+			t->asleep = false;
+	}
+}
+
 /* Was this state there before, with as many preemptions left? Then it is known */
 static bool state_seen(bool preempt)
 {
-	uint8_t left = bound - preemptions + 1;
-	uint64_t key;
+	u8 left = bound - preemptions + 1;
+	u64 key;
 	unsigned int i;
 
 	memory_settle();
 	key = mix(memory_hash + nr_searches, 2 * mc_tid + preempt);
 	for (i = 0; i < MC_THREADS; i++)
-		key = mix(key, threads[i].hash + 2 * threads[i].alive + threads[i].insists);
+		key = mix(key, threads[i].hash + 4 * threads[i].alive +
+			  2 * threads[i].asleep + threads[i].insists);
 	if (!key)
 		key = 1;
 	for (i = key % STATES; states[i] && states[i] != key; i = (i + 1) % STATES)
@@ -369,7 +407,7 @@ static bool state_seen(bool preempt)
  * explored; to choose another one is a preemption if @preempt. Free decisions
  * and preemptions are alternatives of each other.
  */
-static void decide(const int8_t *to, int nr, bool preempt)
+static void decide(const s8 *to, int nr, bool preempt)
 {
 	struct decision *d;
 	int chosen = 0, self = mc_tid;
@@ -388,18 +426,22 @@ static void decide(const int8_t *to, int nr, bool preempt)
 	} else if (nr > 1 && (!preempt || preemptions < bound)) {
 		if (nr_decisions == MAX_DECISIONS)
 			mc_fail("too many decisions");
+		if (nr_decisions >= prefix && state_seen(preempt))
+			back_to_main(GIVEN_UP);
 		d = &decisions[nr_decisions++];
 		if (nr_decisions > prefix) {
-			if (state_seen(preempt))
-				back_to_main(SEEN_BEFORE);
 			d->nr = nr;
 			d->chosen = 0;
+			d->at = threads[self].at;
 			memcpy(d->to, to, nr);
 		}
+		if (d->at != threads[self].at)
+			mc_fail("schedules are not deterministic");
 		chosen = d->chosen;
 		to = d->to;
 	}
 
+	threads[self].asleep = preempt && chosen && how == SEARCH;
 	if (chosen) {
 		if (nr_made < MAX_SWITCHES)
 			made[nr_made++] = (struct interruption){
@@ -414,14 +456,14 @@ static void decide(const int8_t *to, int nr, bool preempt)
 /* The current thread could go on: shall another one? */
 static void point(void)
 {
-	int8_t to[MC_THREADS];
+	s8 to[MC_THREADS];
 	int nr = 0;
 
 	if (how == SEARCH && preemptions >= bound)
 		return;
 	to[nr++] = mc_tid;
 	for (int i = 0; i < MC_THREADS; i++)
-		if (i != mc_tid && runnable(i))
+		if (i != mc_tid && !threads[i].asleep && runnable(i))
 			to[nr++] = i;
 	decide(to, nr, true);
 }
@@ -429,14 +471,23 @@ static void point(void)
 /* The current thread can't go on, or need not if @may_insist */
 static void give_way(bool may_insist)
 {
-	int8_t to[MC_THREADS];
+	s8 to[MC_THREADS];
 	int nr = 0, self = mc_tid;
+	bool asleep = false;
 
-	for (int i = 0; i < MC_THREADS; i++)
-		if (i != self && runnable(i))
+	for (int i = 0; i < MC_THREADS; i++) {
+		if (i == self || !runnable(i))
+			continue;
+		if (threads[i].asleep)
+			asleep = true;
+		else
 			to[nr++] = i;
-	if (!nr && !may_insist && !runnable(self))
+	}
+	if (!nr && !may_insist && !runnable(self)) {
+		if (asleep)
+			back_to_main(GIVEN_UP);
 		mc_fail("deadlock: nobody can go on");
+	}
 	if (may_insist || runnable(self))
 		to[nr++] = self;
 	decide(to, nr, false);
@@ -471,11 +522,7 @@ static void thread_main(void)
 {
 	int tid = mc_tid;
 
-#ifdef ASAN
-	/* The first one comes from there */
-	__sanitizer_finish_switch_fiber(NULL, total_accesses ? NULL : &main_stack,
-					total_accesses ? NULL : &main_size);
-#endif
+	enter_stack(NULL, !total_accesses);
 	/* Any of them may be the first */
 	if (!total_accesses)
 		mc_relax();
@@ -526,7 +573,7 @@ void mc_note(const char *fmt, ...)
 }
 
 /* Function and line of a call; if that is in a header, in which function of a .c file */
-static const char *where(void *pc)
+const char *mc_where(void *pc)
 {
 	static char at[600];
 	char cmd[128], line[256];
@@ -540,10 +587,8 @@ static const char *where(void *pc)
 		char *frame = strncmp(line, " (inlined by) ", 14) ? line : line + 14;
 
 		frame[strcspn(frame, "(\n")] = 0;
-		if (strstr(frame, "kasan") || strstr(frame, "atomic"))
-			continue;
-		if (!at[0])
-			strcpy(at, frame);
+		if (!at[0] || strstr(at, "kasan") || strstr(at, "atomic"))
+			snprintf(at, sizeof(at), "%s", frame);
 		else if (!strstr(at, ".c:") && strstr(frame, ".c:"))
 			snprintf(at + strlen(at), sizeof(at) - strlen(at), " < %s", frame);
 	}
@@ -556,7 +601,7 @@ static void describe(const struct step *s)
 {
 	struct object *o = object_of(s->addr);
 
-	printf("  %-7s %-58s %s %s#%u+%#lx\n", mc_thread_names[s->tid], where(s->pc),
+	printf("  %-7s %-58s %s %s#%u+%#lx\n", mc_thread_names[s->tid], mc_where(s->pc),
 	       s->write ? "writes" : "reads ", o ? o->name : "?",
 	       o ? (unsigned int)(o - objects[(s->addr - MEMORY) / REGION_SIZE]) : 0,
 	       o ? s->addr - o->start : 0);
@@ -589,11 +634,11 @@ static void print_trace(void)
 
 /* ---- accesses ---- */
 
-static const volatile void *watched;
+static const void *watched;
 static void (*watch_func)(void);
 static bool one_step;	/* no points */
 
-void mc_watch(const volatile void *addr, void (*func)(void))
+void mc_watch(const void *addr, void (*func)(void))
 {
 	watched = addr;
 	watch_func = func;
@@ -601,14 +646,14 @@ void mc_watch(const volatile void *addr, void (*func)(void))
 }
 
 /* What was written since memory_hash was settled, and what was there before */
-static struct { uint64_t *at, old; bool shared; } written[64];
+static struct { u64 *at, old; bool shared; } written[64];
 static unsigned int nr_written;
 
 /*
  * What a thread has allocated is its own until a pointer to it is stored where
  * others may find it; then all is published that the thread has allocated before.
  */
-static void publish(uint64_t value)
+static void publish(u64 value)
 {
 	unsigned long off = value - (uintptr_t)MEMORY;
 	unsigned int r = off / REGION_SIZE;
@@ -617,10 +662,10 @@ static void publish(uint64_t value)
 		nr_published[r] = nr_objects[r];
 }
 
-static void memory_settle(void)
+static __attribute__((no_sanitize_address)) void memory_settle(void)
 {
 	while (nr_written) {
-		uint64_t *at = written[--nr_written].at;
+		u64 *at = written[--nr_written].at;
 
 		publish(*at);
 		if (!written[nr_written].shared)
@@ -630,7 +675,7 @@ static void memory_settle(void)
 	}
 }
 
-static void note_write(uint64_t *at, bool shared)
+static void note_write(u64 *at, bool shared)
 {
 	if (nr_written == ARRAY_SIZE(written))
 		memory_settle();
@@ -655,30 +700,40 @@ static void note_overtaking(void *pc)
 		overtaking[nr_overtaking++] = pc;
 }
 
-static bool written_by_others(uint8_t access)
+/* Two writers have mmap_lock, and so a barrier, between them */
+static bool written_by_others(u16 access)
 {
-	static const uint8_t others[] = { 0x28, 0x22, 0x0a };
+	unsigned long by = mc_tid == MC_READER ? BY_ANY & ~BIT(MC_READER) : BIT(MC_READER);
 
-	return access & others[mc_tid];
+	return access & WRITES * by;
 }
 
-/* Another thread's access to the same memory, one of them a write? */
-static bool note_conflict(uint8_t *access, bool write)
+/* Another thread's access to the same memory, and not both only read? */
+static bool note_conflict(u16 *access, unsigned long what)
 {
-	static const uint8_t others[] = { 0x3c, 0x33, 0x0f };
-	uint8_t was = *access;
+	unsigned long all = WRITES | FREES | (what == READS ? 0 : READS);
 
-	*access |= write ? WRITES(mc_tid) : READS(mc_tid);
-	if (!(was & CONFLICT) &&
-	    was & others[mc_tid] & (write ? 0x3f : 0x2a)) {
+	if (!(*access & CONFLICT) && *access & all * (BY_ANY & ~BIT(running))) {
 		*access |= CONFLICT;
 		new_conflict = true;
 	}
+	*access |= what << running;
 	return *access & CONFLICT;
 }
 
-static void hook(const volatile void *p, unsigned long size, bool read, bool write, void *pc)
+/* As if all of it was written to; in one step with the access before */
+static void note_free(const struct object *o)
 {
+	if (running < 0)
+		return;
+	for (unsigned long i = 0; i < o->size; i += 8)
+		note_conflict(&accesses[(o->start + i - MEMORY) / 8], FREES);
+	wake(o->start, o->start + o->size, true);
+}
+
+static void hook(const void *p, unsigned int size, enum mc_kind kind, void *pc)
+{
+	bool read = kind != MC_STORE, write = kind != MC_LOAD;
 	char *addr = (char *)p;
 	struct thread *t = &threads[mc_tid];
 	unsigned long first, last, i;
@@ -713,15 +768,20 @@ static void hook(const volatile void *p, unsigned long size, bool read, bool wri
 	first = (addr - MEMORY) / 8;
 	last = (addr + size - 1 - MEMORY) / 8;
 	for (i = first; i <= last; i++)
-		shared |= note_conflict(&accesses[i], write);
+		shared |= note_conflict(&accesses[i], write ? WRITES : READS);
 	if (!shared) {
 		for (i = first; write && i <= last; i++)
-			note_write((uint64_t *)MEMORY + i, false);
+			note_write((u64 *)MEMORY + i, false);
 		return;
 	}
 
-	if (!one_step)
+	if (!one_step) {
+		t->start = addr;
+		t->end = addr + size;
+		t->write = write;
 		point();
+	}
+	wake(addr, addr + size, write);
 
 	/* It may have been freed meanwhile */
 	if (o->freed)
@@ -734,7 +794,7 @@ static void hook(const volatile void *p, unsigned long size, bool read, bool wri
 	if (nr_written)
 		memory_settle();
 	for (i = first; i <= last; i++) {
-		uint64_t *at = (uint64_t *)MEMORY + i;
+		u64 *at = (u64 *)MEMORY + i;
 
 		if (read && !write && t->stored && written_by_others(accesses[i]))
 			note_overtaking(pc);
@@ -755,102 +815,36 @@ static void hook(const volatile void *p, unsigned long size, bool read, bool wri
 	}
 }
 
-#define IS_SHARED(p)	(mc_tid >= 0 && (unsigned long)((char *)(p) - MEMORY) < MEMORY_SIZE)
-#define HERE		__builtin_return_address(0)
-
-void mc_read(const volatile void *p, unsigned int size)
+static bool is_shared(const void *p)
 {
-	if (IS_SHARED(p))
-		hook(p, size, true, false, HERE);
+	return mc_tid >= 0 && (unsigned long)((char *)p - MEMORY) < MEMORY_SIZE;
 }
 
-void mc_write(const volatile void *p, unsigned int size)
+void mc_access(const void *p, unsigned int size, enum mc_kind kind, void *pc)
 {
-	if (IS_SHARED(p))
-		hook(p, size, true, true, HERE);
+	if (is_shared(p))
+		hook(p, size, kind, pc);
 }
-
-/*
- * What the compiler calls: gcc -fsanitize=thread, without its library, or clang
- * -fsanitize-coverage=trace-loads,trace-stores
- */
-#define HOOK(name, size, write)						\
-void name(void *p);							\
-void name(void *p)							\
-{									\
-	if (IS_SHARED(p))						\
-		hook(p, size, !write, write, HERE);			\
-}
-#define HOOKS(size)							\
-HOOK(__tsan_read##size, size, false)					\
-HOOK(__tsan_write##size, size, true)					\
-HOOK(__sanitizer_cov_load##size, size, false)				\
-HOOK(__sanitizer_cov_store##size, size, true)
-HOOKS(1)
-HOOKS(2)
-HOOKS(4)
-HOOKS(8)
-HOOKS(16)
-#define UNALIGNED(size)							\
-HOOK(__tsan_unaligned_read##size, size, false)				\
-HOOK(__tsan_unaligned_write##size, size, true)
-UNALIGNED(2)
-UNALIGNED(4)
-UNALIGNED(8)
-UNALIGNED(16)
-
-void __tsan_read_range(void *p, long size);
-void __tsan_read_range(void *p, long size)
-{
-	if (IS_SHARED(p))
-		hook(p, size, true, false, HERE);
-}
-
-void __tsan_write_range(void *p, long size);
-void __tsan_write_range(void *p, long size)
-{
-	if (IS_SHARED(p))
-		hook(p, size, false, true, HERE);
-}
-
-void __tsan_init(void);
-void __tsan_init(void) {}
 
 void *__wrap_memcpy(void *to, const void *from, size_t n)
 {
 	for (size_t i = 0, len; i < n; i += len) {
-		len = n - i < 8 ? n - i : 8;
-		if (IS_SHARED(from))
-			hook((char *)from + i, len, true, false, HERE);
-		if (IS_SHARED(to))
-			hook((char *)to + i, len, false, true, HERE);
+		len = min(n - i, 8ul);
+		mc_access((char *)from + i, len, MC_LOAD, __builtin_return_address(0));
+		mc_access((char *)to + i, len, MC_STORE, __builtin_return_address(0));
 		__real_memcpy((char *)to + i, (char *)from + i, len);
 	}
 	return to;
 }
 
-#ifdef ASAN
-void *__wrap___asan_memcpy(void *to, const void *from, size_t n);
-void *__wrap___asan_memcpy(void *to, const void *from, size_t n)
-{
-	return __wrap_memcpy(to, from, n);
-}
-
-void *__wrap___asan_memset(void *to, int c, size_t n);
-void *__wrap___asan_memset(void *to, int c, size_t n)
-{
-	return __wrap_memset(to, c, n);
-}
-#endif
-
 void *__wrap_memset(void *to, int c, size_t n)
 {
-	for (size_t i = 0, len; i < n && IS_SHARED(to); i += len) {
-		len = n - i < 8 ? n - i : 8;
-		hook((char *)to + i, len, false, true, HERE);
+	for (size_t i = 0, len; i < n; i += len) {
+		len = min(n - i, 8ul);
+		mc_access((char *)to + i, len, MC_STORE, __builtin_return_address(0));
 		__real_memset((char *)to + i, c, len);
 	}
-	return IS_SHARED(to) ? to : __real_memset(to, c, n);
+	return to;
 }
 
 void mc_fail(const char *fmt, ...)
@@ -870,7 +864,7 @@ void mc_fail(const char *fmt, ...)
 /* ---- one schedule, many schedules ---- */
 
 static unsigned int thread_mask;
-static unsigned long schedules, given_up;
+static unsigned long schedules, all_schedules;
 
 static void run(void)
 {
@@ -878,6 +872,9 @@ static void run(void)
 	nr_decisions = 0;
 	nr_made = 0;
 	plan_next = 0;
+	next_drawn = 0;
+	if (how == RANDOM)
+		nr_drawn = 0;
 	preemptions = 0;
 	nr_written = 0;
 	one_step = false;
@@ -890,15 +887,14 @@ static void run(void)
 		*--sp = thread_main;
 		unpoison(t->stack, STACK_SIZE);
 		*t = (struct thread){ .sp = sp - 6, .stack = t->stack,
-				      .alive = thread_mask & 1 << i };
+				      .alive = thread_mask & BIT(i) };
 	}
 	world_begin();
 	mc_tid = __builtin_ctz(thread_mask);
+	running = mc_tid;
 	mc_running(mc_tid);
-	jump(&main_sp, threads[mc_tid].sp, &threads[mc_tid]);
+	jump(&main_sp, threads[mc_tid].sp, threads[mc_tid].stack);
 	schedules++;
-	if (outcome == SEEN_BEFORE)
-		given_up++;
 	if (outcome == FINISHED) {
 		if (!setjmp(check_failed))
 			world_end();
@@ -922,6 +918,16 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+static void progress(const char *what)
+{
+	static double next = 10;
+
+	if (now() < next)
+		return;
+	next = now() + 10;
+	printf("# %.0f s, %lu schedules: %s\n", now(), all_schedules + schedules, what);
+}
+
 /* Go on from the last decision that has an alternative. Is there one? */
 static bool next_schedule(void)
 {
@@ -938,10 +944,14 @@ static bool next_schedule(void)
 	return false;
 }
 
-/* All schedules with at most @bound preemptions. Have they all been explored? */
-static bool search(double deadline)
+/*
+ * All schedules with at most @bound preemptions, but not many more than @limit.
+ * Have they all been explored?
+ */
+static bool search(const char *name, unsigned long limit)
 {
 	how = SEARCH;
+	limit += schedules;
 restart:
 	/* All of another search has another key */
 	nr_searches++;
@@ -959,8 +969,10 @@ restart:
 		/* There are more points than were known */
 		if (new_conflict)
 			goto restart;
-		if (!(schedules & 63) && now() > deadline)
-			return false;
+		if (schedules >= limit)
+			return !next_schedule();
+		if (!(schedules & 1023))
+			progress(name);
 	} while (next_schedule());
 	return true;
 }
@@ -974,14 +986,24 @@ static bool replay(const struct interruption *p, unsigned int n)
 	return outcome == FAILED;
 }
 
-/* Leave out whatever is not needed for the failure, then show it */
+/*
+ * Search for a failure with few preemptions, leave out whatever is not needed for it,
+ * and show it.
+ */
 static void report(const struct mc_scenario *s)
 {
 	static struct interruption keep[MAX_SWITCHES], try[MAX_SWITCHES];
+	bool random = how == RANDOM, shorter;
 	unsigned int n = nr_made, i;
-	bool shorter;
 
 	memcpy(keep, made, n * sizeof(*keep));
+	for (bound = 0; random && bound <= 3; bound++) {
+		if (search(s->name, 200000) || outcome != FAILED)
+			continue;
+		n = nr_made;
+		memcpy(keep, made, n * sizeof(*keep));
+		break;
+	}
 	if (!replay(keep, n)) {
 		printf("%s: FAILED, but not when repeated: %s\n", s->name, failure);
 		return;
@@ -1010,20 +1032,19 @@ static void report(const struct mc_scenario *s)
 }
 
 static struct result {
-	unsigned long schedules, given_up;
+	unsigned long schedules;
 	int bounds;		/* explored with less preemptions than this */
 	bool failed;
-	double seconds;
-} results[1024];
+} results[16384];
 
-/* All schedules with at most @max_bound preemptions, before that some at random */
+/*
+ * The schedules of a scenario: @nr_random at random, and not many more than @limit of
+ * those with at most @max_bound preemptions.
+ */
 static bool explore(const struct mc_scenario *s, struct result *r, int max_bound,
-		    unsigned long nr_random, double seconds)
+		    unsigned long nr_random, unsigned long limit)
 {
-	double start = now(), deadline = start + seconds;
-
 	schedules = 0;
-	given_up = 0;
 	outcome = FINISHED;
 	mc_tid = -1;
 	memory_setup_begin();
@@ -1035,43 +1056,113 @@ static bool explore(const struct mc_scenario *s, struct result *r, int max_bound
 	memory_setup_end();
 
 	how = RANDOM;
+	seed = 88172645463325252;
 	for (unsigned long i = 0; i < nr_random && outcome != FAILED; i++) {
 		odds = 2 << rnd() % 8;
 		run();
 	}
 	bound = max_bound;
-	if (outcome != FAILED && search(deadline))
+	if (outcome != FAILED)
+		nr_drawn = 0;
+	if (outcome != FAILED && search(s->name, limit))
 		r->bounds = bound + 1;
+	r->failed = outcome == FAILED;
 	r->schedules += schedules;
-	r->given_up += given_up;
-	r->seconds += now() - start;
-	if (outcome == FAILED)
+	all_schedules += schedules;
+	schedules = 0;
+	if (r->failed)
 		report(s);
-	return outcome != FAILED;
+	return !r->failed;
+}
+
+/* With few preemptions first. Returns how many fail */
+static int explore_all(const char *prefix, int max_bound, unsigned long nr_random,
+		       unsigned long limit, bool first_only)
+{
+	const struct mc_scenario *s;
+	struct result *r;
+	int b, failed = 0;
+
+	for (b = 0; b <= max_bound; b++) {
+		for (r = results; (s = world_scenario(r - results)); r++) {
+			/* Has failed, or there were too many with less */
+			if (strncmp(s->name, prefix, strlen(prefix)) || r->failed ||
+			    r->bounds != b)
+				continue;
+			progress(s->name);
+			failed += !explore(s, r, b, b ? 0 : nr_random,
+					   b ? limit / b / b : ULONG_MAX / 2);
+			if (failed && first_only)
+				return failed;
+		}
+	}
+	return failed;
+}
+
+static void summary(int max_bound, bool verbose)
+{
+	unsigned int nr = 0, complete[max_bound + 1];
+	const struct mc_scenario *s;
+	struct result *r;
+	int b;
+
+	memset(complete, 0, sizeof(complete));
+	for (r = results; (s = world_scenario(r - results)); r++) {
+		if (!r->schedules)
+			continue;
+		nr++;
+		for (b = 0; b < r->bounds; b++)
+			complete[b]++;
+		if (verbose)
+			printf("%-28s %8lu schedules, %s %d preemptions\n", s->name,
+			       r->schedules, r->failed ? "FAILED," : "all with up to",
+			       r->bounds - 1);
+	}
+	for (b = 0; b <= max_bound; b++)
+		printf("all schedules with up to %d preemptions: %u of %u scenarios\n", b,
+		       complete[b], nr);
+}
+
+/* But for assertions that a lock is held, which others can't change */
+static int print_overtaking(void)
+{
+	int n = 0;
+
+	for (unsigned int i = 0; knows_assertions && i < nr_overtaking; i++) {
+		const char *at = mc_where(overtaking[i]);
+
+		if (strstr(at, "rwsem_"))
+			continue;
+		printf("may overtake a store of the same CPU: %s\n", at);
+		n++;
+	}
+	return n;
 }
 
 int main(int argc, char **argv)
 {
+	static char alt_stack[65536];
 	struct sigaction sa = { .sa_sigaction = crash,
 				.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-	stack_t alt = { .ss_sp = malloc(65536), .ss_size = 65536 };
-	unsigned long nr_random = 500;
-	const struct mc_scenario *s;
-	int opt, max_bound = 2, failed = 0;
-	double seconds = 20, start = now();
-	unsigned int nr = 0;
-	unsigned long all = 0;
-	bool first_only = false;
+	stack_t alt = { .ss_sp = alt_stack, .ss_size = sizeof(alt_stack) };
+	unsigned long nr_random = 500, limit = ULONG_MAX / 2;
+	bool first_only = false, verbose = false;
+	int opt, max_bound = 2, failed, overtaking;
+	unsigned int nr_worlds = 30;
 
-	while ((opt = getopt(argc, argv, "1b:r:t:")) != -1) {
+	while ((opt = getopt(argc, argv, "1b:n:r:s:v")) != -1) {
 		if (opt == 'b')
 			max_bound = atoi(optarg);
 		else if (opt == 'r')
 			nr_random = strtoul(optarg, NULL, 0);
-		else if (opt == 't')
-			seconds = atof(optarg);
+		else if (opt == 'n')
+			limit = strtoul(optarg, NULL, 0);
+		else if (opt == 's')
+			nr_worlds = strtoul(optarg, NULL, 0);
 		else if (opt == '1')
 			first_only = true;
+		else if (opt == 'v')
+			verbose = true;
 		else
 			return 2;
 	}
@@ -1081,50 +1172,21 @@ int main(int argc, char **argv)
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGILL, &sa, NULL);
 
-	if (mmap(MEMORY, MEMORY_SIZE, PROT_READ | PROT_WRITE,
+	if (mmap(MEMORY, MEMORY_SIZE + MC_THREADS * STACK_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MEMORY)
 		return 2;
 	states = calloc(STATES, sizeof(*states));
 	states_left = calloc(STATES, 1);
 	for (int i = 0; i < MC_THREADS; i++)
-		threads[i].stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE,
-					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		threads[i].stack = MEMORY + MEMORY_SIZE + i * STACK_SIZE;
 	memory_setup_begin();
-	world_init();
+	world_init(nr_worlds);
 
-	/* Few preemptions first, with all scenarios */
-	for (int b = 0; b <= max_bound && !(failed && first_only); b++) {
-		for (unsigned int i = 0; (s = world_scenario(i)); i++) {
-			struct result *r = &results[i];
-
-			if (optind < argc && strncmp(s->name, argv[optind], strlen(argv[optind])))
-				continue;
-			nr = i + 1;
-			/* Has failed, or there was not the time for less */
-			if (r->failed || r->bounds != b)
-				continue;
-			if (!explore(s, r, b, b ? 0 : nr_random, seconds)) {
-				failed++;
-				r->failed = true;
-				if (first_only)
-					break;
-			}
-		}
-	}
-	for (unsigned int i = 0; i < nr; i++) {
-		struct result *r = &results[i];
-
-		if (!r->schedules)
-			continue;
-		printf("%-28s %8lu schedules, %7lu given up, %5.1f s, %s %d preemptions\n",
-		       world_scenario(i)->name, r->schedules, r->given_up, r->seconds,
-		       r->failed ? "FAILED," : "all with up to", r->bounds - 1);
-		all += r->schedules;
-	}
-	printf("%lu schedules, %.0f s, %d failed\n", all, now() - start, failed);
-	/* But for assertions that a lock is held, which others can't change */
-	for (unsigned int i = 0; i < nr_overtaking; i++)
-		if (!strstr(where(overtaking[i]), "rwsem_"))
-			printf("may overtake a store of the same CPU: %s\n", where(overtaking[i]));
-	return failed || !nr;
+	failed = explore_all(optind < argc ? argv[optind] : "", max_bound, nr_random, limit,
+			     first_only);
+	summary(max_bound, verbose);
+	overtaking = print_overtaking();
+	printf("%lu schedules, %.0f s, %d loads that may overtake a store, %d failed\n",
+	       all_schedules, now(), overtaking, failed);
+	return failed || overtaking || !all_schedules;
 }

@@ -3,7 +3,7 @@
  * The files of /proc/PID: all of fs/proc/task_mmu.c, but for the walk of one
  * page table.
  */
-#include "task_mmu.c"
+#include "../../../fs/proc/task_mmu.c"
 #include "world.h"
 
 /*
@@ -32,10 +32,16 @@ int walk_page_range_vma(struct vm_area_struct *vma, unsigned long start, unsigne
 				id ? id | PM_PRESENT : 0;
 			continue;
 		}
-		if (id) {
+		if (ops == &pagemap_scan_ops) {
+			unsigned long next = addr + PAGE_SIZE;
+
+			ret = id ? pagemap_scan_output(PAGE_IS_PRESENT, private, addr, &next) : 0;
+			if (next == addr)
+				return ret;
+		} else if (id) {
 			struct mem_size_stats *mss = private;
 
-			mss->resident += PAGE_SIZE;
+			mss->private_clean += PAGE_SIZE;
 			mss->pss += ((u64)id << PSS_SHIFT) * 1024;
 		}
 		page_counted(addr);
@@ -77,6 +83,21 @@ int maps_rollup(struct file *f)
 	m->buf = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	m->size = PAGE_SIZE;
 	return show_smaps_rollup(m, NULL);
+}
+
+int maps_scan(unsigned long start, unsigned long end, struct page_region *regions, int nr)
+{
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (unsigned long)regions,
+		.vec_len = nr,
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+
+	return do_pagemap_scan(mm, (unsigned long)&arg);
 }
 
 int maps_pagemap(unsigned long start, unsigned long end, u64 *entries)
