@@ -46,8 +46,8 @@ make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lis
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these
 make mutants   break the kernel on purpose and see each break caught (over an hour)
-make explore   run the walk and its writers in all orders with up to BOUND=2 switches
-               that nobody has to make (hours; make check does some of it)
+make explore   run the walk and its writers in all orders with up to BOUND=2 preemptions
+               (hours; make check runs a part of them)
 make clean     remove what the targets above built, except build/linux and build/results
 
 With CCACHE=y kernels are built with ccache, for who builds the same often.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Print the rows of bench/run --cost as tables: instructions per VMA of a read, those
-# per page, those per read, those per VMA of a fork, and those per fork, on each kernel, the mean of
-# its boots, and the last kernel's over the first one's. What differs between boots is
-# when timers interrupt.
+# per page, those per read, those per VMA of a fork, and those per fork, on each kernel,
+# the mean of its boots, and the last kernel's over the first one's. What differs between
+# boots is when timers interrupt.
 
 $1 == "boot" {
 	kernel = substr($2, length("kernel=") + 1)

@@ -204,7 +204,7 @@ static void make_pages(const char *kind, unsigned int pages)
 	int fd = -1, flags = MAP_ANONYMOUS | MAP_PRIVATE;
 	char *p;
 
-	/* Room to align it, which goes */
+	/* Find room to align it, and give that back */
 	p = mmap(NULL, len + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	check_made(p == MAP_FAILED || munmap(p, len + HUGE));
 	p = (char *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
@@ -226,7 +226,7 @@ static void make_pages(const char *kind, unsigned int pages)
 		check_made(thp_number(size, "anon_fault_alloc") - folios !=
 			   len / (strtoul(size, NULL, 10) << 10));
 	if (!strcmp(kind, "page-2MiB")) {
-		/* Another protection for a while makes page tables of huge entries */
+		/* A change of protection splits the huge entry into a page table */
 		for (at = 0; at < len; at += HUGE)
 			check_made(mprotect(p + at, PAGE, PROT_READ) ||
 				   mprotect(p + at, PAGE, PROT_READ | PROT_WRITE));
@@ -542,9 +542,9 @@ static void print_usage(FILE *to)
 	      "  --kind KIND    VMAs: anon, file or files (of eight files); default: each; or\n"
 	      "                 pages: page, page-shmem, page-64KiB or page-2MiB\n"
 	      "  --pages        each of the kinds of pages\n"
-	      "  --few N        VMAs or pages of the child to compare with (default 80; pages,\n"
-	      "                 in whole 2 MiB)\n"
-	      "  --many N       VMAs or pages of the child (default 8000)\n"
+	      "  --few N        VMAs of the child to compare with (default 80), or pages: those\n"
+	      "                 of a multiple of 2 MiB\n"
+	      "  --many N       VMAs of the child (default 8000), or pages, as above\n"
 	      "  --reads N      reads to take the mean of (default 10)\n"
 	      "  --calls N      count instead the instructions of one read of cmdline, environ,\n"
 	      "                 mem and by PTRACE_PEEKDATA, the mean of N of each\n"
@@ -565,7 +565,7 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
-	unsigned int i = 0;
+	unsigned int i;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -603,6 +603,11 @@ int main(int argc, char **argv)
 		;
 	if (optind != argc || opt.many <= opt.few || i == NR_KINDS) {
 		print_usage(stderr);
+		return 2;
+	}
+	if ((opt.kind ? counts_pages(opt.kind) : opt.pages) &&
+	    (opt.few * PAGE % HUGE || opt.many * PAGE % HUGE)) {
+		warnx("of pages --few and --many must be multiples of %lu", HUGE / PAGE);
 		return 2;
 	}
 

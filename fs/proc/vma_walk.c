@@ -23,7 +23,7 @@
 /* With how many VMAs, one above the other as each vanishes. */
 #define WALK_PAGES_OTHERS	100
 
-/* Unlock the current VMA. The reference is put after that, as this may sleep. */
+/* Unlock the current VMA, and only then drop the anon_vma: put_anon_vma() may sleep. */
 static void walk_unlock(struct proc_vma_walk *walk)
 {
 	if (walk->vma)

@@ -81,8 +81,9 @@ static inline void proc_unlock_vma(struct vm_area_struct *vma)
  * struct proc_vma_walk - a walk over the VMAs of another process
  * @mm: the address space; NULL if mmap_lock is wanted and not held
  * @vma: where the walk is, locked; NULL if nothing is
- * @pos: where the record in hand was looked for: page-aligned if @from was, and
- *	 below the end of all that was not shown. A walk may go on here after stop().
+ * @pos: where the record in hand was found, above the gaps before it, over which it has
+ *	 risen after an error too: page-aligned if @from was, and below the end of
+ *	 all that was not shown. A walk may go on here after stop().
  * @done: end of the last record that was accepted: all below that was mapped
  *	  throughout has been shown. Set by proc_vma_walk_next(), kept by stop().
  * @shown: the record in hand is about the part of @vma from here

@@ -53,7 +53,7 @@
 /* addr2line finds no inline functions in what clang has built: no assertions */
 static const bool knows_assertions;
 
-/* What a schedule that was given up has allocated is not freed */
+/* A schedule that the search abandons does not free the memory that it has allocated */
 const char *__asan_default_options(void)
 {
 	return "detect_leaks=0";

@@ -744,8 +744,8 @@ struct span {
 };
 
 /*
- * Lines of maps and smaps. What is below @left was left over by the call before the
- * last one that made any.
+ * Lines of maps and smaps. Lines below @left were made by the call before the last one
+ * that made any.
  */
 static void parse(int left, struct span before, struct span call)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What cannot be said in C */
+/* Context switch and the hooks of memory accesses, which C cannot express */
 
 /* void mc_switch_stack(void **from, void *to); keeps what a call keeps */
 	.globl mc_switch_stack
@@ -21,8 +21,9 @@ mc_switch_stack:
 	ret
 
 /*
- * What is called before an access, with its address: mc_access() with the kind
- * (see mc.h), the size, and where it is. Without @size that is the second argument.
+ * The compiler calls these hooks before a memory access, with its address. A hook calls
+ * mc_access() with the kind (see mc.h), the size and the return address. Without @size
+ * the size is the second argument.
  */
 	.macro hook name, kind, size
 	.globl \name
