@@ -22,11 +22,9 @@ KMAKE = $(MAKE) -j$(JOBS) CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 \
 
 # Kernel to its source tree and fragments.
 stock: TREE = build/base
-patched stats debug kcsan: TREE = build/linux
+patched stats debug kcsan rt tables bpf: TREE = build/linux
 stock patched: FRAGMENTS = configs/guest.config
-stats: FRAGMENTS = configs/guest.config configs/stats.config
-debug: FRAGMENTS = configs/guest.config configs/debug.config
-kcsan: FRAGMENTS = configs/guest.config configs/kcsan.config
+stats debug kcsan rt tables bpf: FRAGMENTS = configs/guest.config configs/$@.config
 
 define HELP
 make packages  install the Debian packages that are missing
@@ -40,11 +38,15 @@ make patched   build/patched: the kernel with the series (6 min)
 make stats     build/stats: the same with counters of VMA locks (6 min)
 make debug     build/debug: the same with lockdep, KASAN and more (7 min)
 make kcsan     build/kcsan: the same with the detector of data races (8 min)
+make rt        build/rt: the same with PREEMPT_RT and lockdep (8 min)
+make tables    build/tables: the same with PREEMPT_NONE, KASAN, and page tables that are
+               checked and freed by RCU (8 min)
+make bpf       build/bpf: the same with BTF, for BPF programs that call the kernel (9 min)
 make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
                in build/results, or with KEEP=1 in bench/results
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
-               selftests/proc, on these
+               selftests/proc, on these; stats,preempt=none: with kernel arguments
 make mutants   break the kernel on purpose and see each break caught (over an hour)
 make explore   run the walk and its writers in all orders with up to BOUND=2 preemptions
                (hours; make check runs a part of them)
@@ -79,8 +81,8 @@ build/base build/linux:
 	$(MAKE) tree
 
 stock: build/base
-patched stats debug kcsan: build/linux
-stock patched stats debug kcsan:
+patched stats debug kcsan rt tables bpf: build/linux
+stock patched stats debug kcsan rt tables bpf:
 	vm/config $(TREE) build/$@ $(FRAGMENTS) -- CC="ccache gcc"
 	@rm -f build/$@/tree
 	+$(KMAKE) -C $(TREE) bzImage
@@ -111,5 +113,5 @@ clean:
 	test ! -d build || \
 		find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox stock patched stats debug kcsan check demo bench mutants explore clean
+.PHONY: help packages tree refresh mbox stock patched stats debug kcsan rt tables bpf check demo bench mutants explore clean
 .NOTPARALLEL:

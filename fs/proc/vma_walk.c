@@ -187,25 +187,6 @@ static bool walk_may_sleep(const struct vm_area_struct *vma)
 	return !S_ISREG(inode->i_mode) || IS_DAX(inode);
 }
 
-static __always_inline int
-walk_page_range_atomic(struct vm_area_struct *vma, unsigned long start,
-		       unsigned long end, const struct mm_walk_ops *ops,
-		       void *private)
-{
-	int ret;
-
-	/* The loops of a walk end at @end by equality */
-	if (WARN_ON_ONCE(offset_in_page(start)))
-		return -EINVAL;
-	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK) || likely(!walk_may_sleep(vma)))
-		return walk_page_range_vma(vma, start, end, ops, private);
-
-	vma_preempt_enable();
-	ret = walk_page_range_vma(vma, start, end, ops, private);
-	vma_preempt_disable();
-	return ret;
-}
-
 /**
  * proc_walk_page_range - walk_page_range_vma() for a VMA that a walk has locked
  * @vma: the VMA
@@ -225,7 +206,18 @@ int proc_walk_page_range(struct vm_area_struct *vma, unsigned long start,
 			 unsigned long end, const struct mm_walk_ops *ops,
 			 void *private)
 {
-	return walk_page_range_atomic(vma, start, end, ops, private);
+	int ret;
+
+	/* The loops of a walk end at @end by equality */
+	if (WARN_ON_ONCE(offset_in_page(start)))
+		return -EINVAL;
+	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK) || likely(!walk_may_sleep(vma)))
+		return walk_page_range_vma(vma, start, end, ops, private);
+
+	vma_preempt_enable();
+	ret = walk_page_range_vma(vma, start, end, ops, private);
+	vma_preempt_disable();
+	return ret;
 }
 
 /**
@@ -248,7 +240,7 @@ unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
 {
 	if (vma_is_anonymous(vma) && !vma->vm_file && !READ_ONCE(vma->anon_vma))
 		return vma->vm_end;
-	if (walk_page_range_atomic(vma, start, vma->vm_end, ops, part) > 0)
+	if (proc_walk_page_range(vma, start, vma->vm_end, ops, part) > 0)
 		return part->end;
 	return vma->vm_end;
 }
