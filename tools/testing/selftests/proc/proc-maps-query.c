@@ -638,7 +638,7 @@ static char *map_border(struct __test_metadata *_metadata, int prot)
 
 TEST_F(query, struct_at_bad_address)
 {
-	static const size_t writable[] = { 0, 24, 32, 72, 80 };
+	static const size_t writable[] = { 0, 24, 32, 72, 80, 88, 96 };
 	char *border = map_border(_metadata, PROT_NONE);
 	struct procmap_query q = self->answer;
 	unsigned int i;

@@ -337,8 +337,8 @@ static void then_fork(const struct kind *k)
 	_exit(0);
 }
 
-/* Share the first half of each huge page with one that has unmapped the others. */
-static void then_fork_half(const struct kind *k)
+/* Share the first half of each @step bytes with one that has unmapped the others. */
+static void share_half(size_t step)
 {
 	pid_t parent = getpid(), pid;
 	int done[2];
@@ -353,14 +353,26 @@ static void then_fork_half(const struct kind *k)
 		return;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (at = 0; at < control->len; at += huge)
-		if (munmap(control->at + at + huge / 2, huge / 2))
+	for (at = 0; at < control->len; at += step)
+		if (munmap(control->at + at + step / 2, step / 2))
 			_exit(1);
 	if (write(done[1], "", 1) != 1)
 		_exit(1);
 	while (getppid() == parent)
 		pause();
 	_exit(0);
+}
+
+/* Every other page */
+static void then_fork_odd(const struct kind *k)
+{
+	share_half(2 * page);
+}
+
+/* Half of each huge page */
+static void then_fork_half(const struct kind *k)
+{
+	share_half(huge);
 }
 
 /* The same with the huge pages mapped by page tables. */
@@ -466,6 +478,17 @@ static void then_wide(const struct kind *k)
 	read_at(at + 600 * page);
 }
 
+/* More than 10 GB, which takes eight digits of kB. */
+static void then_large(const struct kind *k)
+{
+	size_t len = 12UL << 30, i;
+	char *at = map(place(len, alignment), len, RW, MAP_PRIVATE | MAP_NORESERVE, -1, 0);
+
+	need(!madvise(at, len, MADV_NOHUGEPAGE), "MADV_NOHUGEPAGE");
+	for (i = 0; i < 8; i++)
+		write_at(at + i * (len / 8));
+}
+
 /*
  * The kinds of memory.
  */
@@ -500,6 +523,13 @@ VARIANT(anon_protected, .pages = "w.w.w.w.w.w.w.w.", .then = then_protect,
 	.smaps = DIRTY(8) "Anonymous 8", .pagemap = "present 8 exclusive 8");
 VARIANT(anon_forked, .pages = "w.w.w.w.w.w.w.w.", .then = then_fork,
 	.smaps = BY_TWO(8, 4) "Anonymous 8", .pagemap = "present 8");
+/* Each page has another number of mappings than its neighbours. */
+VARIANT(anon_forked_odd, .pages = "wwwwwwww........", .then = then_fork_odd,
+	.smaps = "Rss 8 Pss 6 Pss_Dirty 6 Shared_Dirty 4 Private_Dirty 4 "
+		 "Referenced 8 Anonymous 8",
+	.pagemap = "present 8 exclusive 4");
+VARIANT(anon_large, .then = then_large, .smaps = DIRTY(8) "Anonymous 8",
+	.pagemap = "present 8 exclusive 8", .vm_flags = "nr nh");
 VARIANT(anon_locked, .pages = "w.w.w.w.w.w.w.w.", .then = then_lock,
 	.smaps = DIRTY(16) "Anonymous 16 Locked 16",
 	.pagemap = "present 16 exclusive 16", .vm_flags = "lo");
@@ -753,6 +783,16 @@ static bool parse_number(const char *p, const char *name, char sign, unsigned lo
 	return true;
 }
 
+/* A number and its unit, right-aligned as far as there is room. */
+static bool is_aligned(const char *p, unsigned long n)
+{
+	int name = strncmp(p, "Private_Hugetlb:", 16) ? 16 : 17;
+	char want[64];
+
+	snprintf(want, sizeof(want), "%*lu kB\n", 24 - name, n);
+	return !strncmp(p + name, want, strlen(want));
+}
+
 /* Parse smaps or smaps_rollup. Return the number of entries, or -1. */
 static int parse(const char *p, struct entry *entry, int max)
 {
@@ -780,7 +820,7 @@ static int parse(const char *p, struct entry *entry, int max)
 		for (i = 0; i < NR_FIELDS; i++) {
 			if (!parse_number(p, field_name[i], ':', &e->kb[i]))
 				continue;
-			if (e->seen & 1 << i)
+			if (e->seen & 1 << i || !is_aligned(p, e->kb[i]))
 				return -1;
 			e->seen |= 1 << i;
 		}
