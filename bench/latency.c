@@ -24,6 +24,10 @@
  *	PAGEMAP_SCAN		that ioctl for all pages that are present, of all
  *				addresses
  *	mem			the memory of --resident, by preads of 64 KiB
+ *	process_vm_readv	the same by that call
+ *	mem:word		the first 8 bytes of the mapping of --calls
+ *	process_vm_readv:word	the same by that call
+ *	mem:gap			8 bytes where nothing is
  *
  * With --big GIB the target has a VMA of that size, with --filled MIB of pages evenly
  * spread over it, and the calls are the mprotect() of one of these pages after the
@@ -40,6 +44,10 @@
  *		time.  There --big GIB says how large the mapping is.  The readers stop
  *		below it, and the --vmas VMAs are all there.  PROCMAP_QUERY:gap asks for
  *		an address where nothing is, and cmdline needs nothing of the mapping.
+ *		Without --big it is of --filled MiB.
+ *	fork	fork() of a process with one thread; the child ends at once, and is
+ *		waited for before the next
+ *	fork2	the same of a process with two threads
  *	none	no calls at all: how much readers get done by themselves
  *
  * entries_max is the most lines or entries that a pass has shown of the mapping.
@@ -56,7 +64,7 @@
  *	LOW MMAPS MUNMAPS READS
  *
  * This many calls of each kind (with --big those to write again, and those to
- * read-only) took at least LOW ns and less than the next
+ * read-only; forks count as MUNMAPS) took at least LOW ns and less than the next
  * bucket, which begins at most 1/32 (3 %) higher.  Units are in the names of
  * the keys.  mean_ns, max_ns and read_max_ns are exact.
  *
@@ -73,6 +81,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -86,6 +95,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <linux/fs.h>
 #include <linux/types.h>
@@ -325,6 +336,62 @@ static void read_mem(int fd, struct progress *done)
 	read_from_to(fd, done, start, start + ((__u64)opt.resident << 20));
 }
 
+static ssize_t read_remote(pid_t target, __u64 at, size_t size)
+{
+	struct iovec local = { buf, size }, remote = { (void *)(uintptr_t)at, size };
+
+	return process_vm_readv(target, &local, 1, &remote, 1, 0);
+}
+
+static void read_remote_mem(int target, struct progress *done)
+{
+	__u64 at = (uintptr_t)resident, end = at + ((__u64)opt.resident << 20), start;
+
+	for (; at < end; at += READ_SIZE) {
+		start = now_ns();
+		if (read_remote(target, at, READ_SIZE) != READ_SIZE)
+			err(1, "process_vm_readv at %#llx", at);
+		count_read(done, start, READ_SIZE);
+	}
+}
+
+/* Wait until the target has made its mapping. */
+static __u64 calls_start(void)
+{
+	__u64 start;
+
+	while (!(start = __atomic_load_n(&shared->start, __ATOMIC_RELAXED)))
+		sched_yield();
+	return start;
+}
+
+static void read_word(int fd, struct progress *done)
+{
+	__u64 at = calls_start(), start = now_ns();
+
+	if (pread(fd, buf, sizeof(__u64), at) != sizeof(__u64))
+		err(1, "reading mem at %#llx", at);
+	count_read(done, start, sizeof(__u64));
+}
+
+static void read_remote_word(int target, struct progress *done)
+{
+	__u64 at = calls_start(), start = now_ns();
+
+	if (read_remote(target, at, sizeof(__u64)) != sizeof(__u64))
+		err(1, "process_vm_readv at %#llx", at);
+	count_read(done, start, sizeof(__u64));
+}
+
+static void read_gap(int fd, struct progress *done)
+{
+	__u64 start = now_ns();
+
+	if (pread(fd, buf, sizeof(__u64), PAGE) >= 0)
+		errx(1, "there is something at %#lx", PAGE);
+	count_read(done, start, 0);
+}
+
 /* Ask for one VMA after the other, with its name, from the first to the last. */
 static void query_all(int fd, struct progress *done)
 {
@@ -423,6 +490,18 @@ static void reader(struct progress *done, pid_t target)
 		pass = read_pagemap;
 	} else if (!strcmp(file, "mem")) {
 		pass = read_mem;
+	} else if (!strcmp(file, "mem:word")) {
+		file = "mem";
+		pass = read_word;
+	} else if (!strcmp(file, "mem:gap")) {
+		file = "mem";
+		pass = read_gap;
+	} else if (!strcmp(file, "process_vm_readv")) {
+		file = NULL;
+		pass = read_remote_mem;
+	} else if (!strcmp(file, "process_vm_readv:word")) {
+		file = NULL;
+		pass = read_remote_word;
 	} else if (!strcmp(file, "PROCMAP_QUERY:name")) {
 		file = "maps";
 		pass = query_all;
@@ -433,7 +512,7 @@ static void reader(struct progress *done, pid_t target)
 		file = "pagemap";
 		pass = scan_all;
 	}
-	fd = open_file(target, file);
+	fd = file ? open_file(target, file) : target;
 	for (;;) {
 		pass(fd, done);
 		count(&done[current_period()].rounds, 1);
@@ -603,6 +682,20 @@ static char *map_calls(size_t size)
 	return p;
 }
 
+static pid_t forked;
+
+static bool calls_fork(void)
+{
+	return calls_are("fork") || calls_are("fork2");
+}
+
+static void *wait_forever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
 static void first_call(char *end)
 {
 	const struct timespec pause = { .tv_nsec = SLEEP_NS };
@@ -617,6 +710,12 @@ static void first_call(char *end)
 		protect(end - PAGE, PAGE, PROT_READ);
 	} else if (calls_are("whole")) {
 		protect((void *)shared->start, shared->end - shared->start, PROT_READ);
+	} else if (calls_fork()) {
+		forked = syscall(SYS_fork);
+		if (!forked)
+			_exit(0);
+		if (forked < 0)
+			err(1, "fork");
 	} else {
 		nanosleep(&pause, NULL);
 	}
@@ -635,6 +734,9 @@ static void second_call(char *end)
 	} else if (calls_are("whole")) {
 		protect((void *)shared->start, shared->end - shared->start,
 			PROT_READ | PROT_WRITE);
+	} else if (calls_fork()) {
+		if (waitpid(forked, NULL, 0) != forked)
+			err(1, "waitpid");
 	}
 }
 
@@ -673,7 +775,8 @@ static __u64 change_pages(char *region, size_t size, size_t step, bool (*done)(_
 		end = now_ns();
 
 		record(lat.munmaps, middle - start);
-		record(lat.mmaps, end - middle);
+		if (!calls_fork())
+			record(lat.mmaps, end - middle);
 		offset += step;
 		if (offset >= size)
 			offset = 0;
@@ -764,6 +867,7 @@ static void measure(void)
 	unsigned int all = opt.readers + opt.busyloops;
 	__u64 start, end, calls = 0;
 	size_t size = REGION, step = PAGE;
+	pthread_t thread;
 	char *region;
 	unsigned int i;
 
@@ -797,9 +901,11 @@ static void measure(void)
 		size = (size_t)opt.filled << 20;
 		region = map_calls(size);
 	}
+	if (calls_are("fork2") && pthread_create(&thread, NULL, wait_forever, NULL))
+		errx(1, "pthread_create");
 	if (!calls_are("pages")) {
 		shared->end = (uintptr_t)region + size;
-		shared->start = (uintptr_t)region;
+		__atomic_store_n(&shared->start, (uintptr_t)region, __ATOMIC_RELEASE);
 	}
 
 	deadline = now_ns() + START_SECONDS * NSEC;
@@ -840,16 +946,17 @@ static void print_usage(FILE *to)
 	      "while others on CPU 1 read its /proc/PID/FILE.\n"
 	      "  --readers N          processes that read, at nice 15 (default 2)\n"
 	      "  --file FILE          file of /proc/PID that they read (default maps),\n"
-	      "                       or PROCMAP_QUERY:name, PAGEMAP_SCAN; of mem they read\n"
-	      "                       what --resident adds\n"
+	      "                       or PROCMAP_QUERY:name, PAGEMAP_SCAN; mem or\n"
+	      "                       process_vm_readv, of what --resident adds; mem:word or\n"
+	      "                       process_vm_readv:word, of the mapping of --calls; mem:gap\n"
 	      "  --busyloops N        processes that preempt them (default 2)\n"
 	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
 	      "  --vmas N             VMAs that the target has besides (default 0)\n"
 	      "  --resident MIB       memory that the target has besides (default 0)\n"
 	      "  --big GIB            measure mprotect() of pages of a mapping of that size\n"
 	      "  --filled MIB         memory in it (default 4)\n"
-	      "  --calls WHAT         brk, behind, last, whole or none: measure other calls, on a\n"
-	      "                       mapping of --filled MiB\n"
+	      "  --calls WHAT         brk, behind, last, whole, fork, fork2 or none: measure other\n"
+	      "                       calls, on a mapping of --filled MiB\n"
 	      "  --duration SECONDS   time of the measurement (default 10)\n"
 	      "  --help               this text\n"
 	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS READS, the\n"
@@ -914,9 +1021,8 @@ int main(int argc, char **argv)
 		case 'c':
 			opt.calls = optarg;
 			if (!calls_are("pages") && !calls_are("brk") && !calls_are("behind") &&
-			    !calls_are("last") && !calls_are("whole") && !calls_are("none"))
-				errx(2, "--calls %s: want pages, brk, behind, last, whole or none",
-				     optarg);
+			    !calls_are("last") && !calls_are("whole") && !calls_fork() && !calls_are("none"))
+				errx(2, "--calls %s: not one of those that --help names", optarg);
 			break;
 		case 'd':
 			opt.duration = parse_number("duration", optarg, 0.01, 1e6);
@@ -935,12 +1041,13 @@ int main(int argc, char **argv)
 	}
 	if (opt.big && !calls_are("pages") && !calls_are("whole"))
 		errx(2, "--big is for --calls pages and whole");
-	if (calls_are("whole") && !opt.big)
-		errx(2, "--calls whole needs --big");
 	if (opt.big && opt.filled > opt.big << 10)
 		errx(2, "--filled is more than --big");
-	if (!strcmp(opt.file, "mem") && !opt.resident)
-		errx(2, "--file mem reads the memory of --resident: give --resident 1 or more");
+	if ((!strcmp(opt.file, "mem") || !strcmp(opt.file, "process_vm_readv")) && !opt.resident)
+		errx(2, "--file %s reads the memory of --resident: give --resident 1 or more",
+		     opt.file);
+	if (strstr(opt.file, ":word") && calls_are("pages"))
+		errx(2, "--file %s reads of the mapping of --calls", opt.file);
 	measure();
 	return 0;
 }

@@ -51,6 +51,8 @@
  *				present; some 4600 instructions for each page are
  *				those that copy it; of 16 pages N / 16 calls
  *	mem:byte		one of 1 byte there
+ *	process_vm_readv:...	that call for 8 bytes, one or 16 pages there
+ *	move_pages:query	that call for the nodes of the 16 pages
  *	PTRACE_PEEKDATA		that request for 8 bytes there; the child is stopped
  *
  * The file stays open, so that only the call counts, and what this program does to
@@ -82,6 +84,8 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include "cost.h"
 
@@ -463,10 +467,32 @@ static void measure(const char *kind)
 
 struct call {
 	const char *name;
-	const char *file;	/* NULL for ptrace() */
+	const char *file;
 	size_t size;
 	off_t at;
+	ssize_t (*call)(void *buf, size_t size);	/* without a file; NULL: ptrace() */
 };
+
+static ssize_t read_remote(void *buf, size_t size)
+{
+	struct iovec local = { buf, size };
+	struct iovec remote = { memory, size };
+
+	return process_vm_readv(child, &local, 1, &remote, 1, 0);
+}
+
+static ssize_t query_nodes(void *buf, size_t size)
+{
+	static void *pages[READ_SIZE / PAGE];
+	int *status = buf;
+	unsigned int i;
+
+	for (i = 0; !pages[size / PAGE - 1] && i < size / PAGE; i++)
+		pages[i] = memory + i * PAGE;
+	if (syscall(SYS_move_pages, child, size / PAGE, pages, NULL, status, 0))
+		return -1;
+	return status[0] || status[size / PAGE - 1] ? 0 : size;
+}
 
 /* The instructions of @n calls; the last one's bytes are stored in @bytes. */
 static unsigned long long calls_cost(const struct call *call, int fd, unsigned int n,
@@ -480,6 +506,8 @@ static unsigned long long calls_cost(const struct call *call, int fd, unsigned i
 	while (n--) {
 		if (call->file)
 			*bytes = pread(fd, buf, call->size, call->at);
+		else if (call->call)
+			*bytes = call->call(buf, call->size);
 		else if (ptrace(PTRACE_PEEKDATA, child, memory, NULL) == *(long *)memory)
 			*bytes = sizeof(long);
 	}
@@ -493,11 +521,15 @@ static void measure_calls(unsigned int vmas)
 {
 	const off_t at = (uintptr_t)memory;
 	const struct call calls[] = {
-		{ "cmdline", "cmdline", PAGE, 0 },
-		{ "environ", "environ", PAGE, 0 },
-		{ "mem:page", "mem", PAGE, at },
-		{ "mem:64KiB", "mem", READ_SIZE, at },
-		{ "mem:byte", "mem", 1, at },
+		{ "cmdline", "cmdline", PAGE, 0, NULL },
+		{ "environ", "environ", PAGE, 0, NULL },
+		{ "mem:page", "mem", PAGE, at, NULL },
+		{ "mem:64KiB", "mem", READ_SIZE, at, NULL },
+		{ "mem:byte", "mem", 1, at, NULL },
+		{ "process_vm_readv:8B", NULL, 8, at, read_remote },
+		{ "process_vm_readv:page", NULL, PAGE, at, read_remote },
+		{ "process_vm_readv:64KiB", NULL, READ_SIZE, at, read_remote },
+		{ "move_pages:query", NULL, READ_SIZE, at, query_nodes },
 		{ .name = "PTRACE_PEEKDATA" },
 	};
 	unsigned long long count;
@@ -513,8 +545,8 @@ static void measure_calls(unsigned int vmas)
 		fd = -1;
 		if (call->file)
 			fd = open_file(call->file);
-		else if (ptrace(PTRACE_ATTACH, child, NULL, NULL) ||
-			 waitpid(child, NULL, 0) != child)
+		else if (!call->call && (ptrace(PTRACE_ATTACH, child, NULL, NULL) ||
+			 waitpid(child, NULL, 0) != child))
 			err(1, "PTRACE_ATTACH");
 		n = call->size > PAGE ? (opt.calls + 15) / 16 : opt.calls;
 		calls_cost(call, fd, 1, &bytes);
@@ -547,7 +579,8 @@ static void print_usage(FILE *to)
 	      "  --many N       VMAs of the child (default 8000), or pages, as above\n"
 	      "  --reads N      reads to take the mean of (default 10)\n"
 	      "  --calls N      count instead the instructions of one read of cmdline, environ,\n"
-	      "                 mem and by PTRACE_PEEKDATA, the mean of N of each\n"
+	      "                 mem and by process_vm_readv(), move_pages() and\n"
+	      "                 PTRACE_PEEKDATA, the mean of N of each\n"
 	      "  --help         this text\n"
 	      "Exits with 1 if it could not measure.\n", to);
 }

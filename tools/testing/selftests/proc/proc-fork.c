@@ -198,9 +198,24 @@ static long count_vmas(void)
 
 #define FORKS 8
 
+/* The control: counters of the machine say nothing if others fork meanwhile. */
+static void count_nothing(__u64 ms)
+{
+	long before[NR_COUNTERS], after[NR_COUNTERS];
+	__u64 end = now_ms() + ms;
+
+	need(read_counters(before), "no counters");
+	while (now_ms() < end)
+		;
+	read_counters(after);
+	errno = EBUSY;
+	can(!memcmp(before, after, sizeof(before)), "others fork");
+}
+
 static void count_forks(void)
 {
 	long before[NR_COUNTERS], after[NR_COUNTERS];
+	__u64 begin = now_ms();
 	pid_t pid;
 	int i;
 
@@ -216,6 +231,7 @@ static void count_forks(void)
 	read_counters(after);
 	for (i = 0; i < NR_COUNTERS; i++)
 		shared->counted[i] = after[i] - before[i];
+	count_nothing(2 * (now_ms() - begin) + 100);
 }
 
 static void count_with_thread(void)
@@ -367,6 +383,8 @@ static void count_after_exec(void)
 		_exit(2);
 	}
 	need(waitpid(pid, &status, 0) == pid, "waitpid");
+	if (theirs->skip[0])
+		memcpy(shared->skip, theirs->skip, sizeof(shared->skip));
 	if (!shared->skip[0])
 		need(!status, "new program: %x %s", status, theirs->why);
 	memcpy(shared->counted, theirs->counted, sizeof(shared->counted));
@@ -492,6 +510,55 @@ static void inherit_plain(char *at, size_t len, bool child)
 		filled(at, len, 'P', "not as in the parent");
 }
 
+/* Of the mapping at @at, in "VmFlags:" of smaps. */
+static bool has_vm_flag(const char *at, const char *flag)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	unsigned long from, to;
+	bool here = false;
+	char line[512];
+
+	need(f, "smaps");
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = from <= (uintptr_t)at && (uintptr_t)at < to;
+		if (here && !strncmp(line, "VmFlags:", 8))
+			break;
+	}
+	fclose(f);
+	need(here, "no VmFlags");
+	return strstr(line, flag);
+}
+
+static void inherit_locked(char *at, size_t len, bool child)
+{
+	if (!child)
+		need(!mlock(at, len), "mlock: %s", strerror(errno));
+	need(has_vm_flag(at, " lo ") == !child, child ? "is locked" : "is not locked");
+	inherit_plain(at, len, child);
+}
+
+static void inherit_locked_on_fault(char *at, size_t len, bool child)
+{
+	if (!child)
+		need(!syscall(SYS_mlock2, at, len, MLOCK_ONFAULT), "mlock2: %s", strerror(errno));
+	inherit_locked(at, len, child);
+}
+
+/* Without an event nobody answers faults of the child: they are as everywhere. */
+static void inherit_registered(char *at, size_t len, bool child)
+{
+	if (!child)
+		uffd_register(new_uffd(UFFD_FEATURE_SIGBUS), at, len,
+			      UFFDIO_REGISTER_MODE_MISSING);
+	need(has_vm_flag(at, " um ") == !child, child ? "is registered" : "is not registered");
+	inherit_plain(at, len, child);
+	if (!child)
+		return;
+	need(!madvise(at, len, MADV_DONTNEED), "MADV_DONTNEED");
+	filled(at, len, 0, "not zeros");
+}
+
 FIXTURE(inherit)
 {
 	long hugepages;
@@ -507,6 +574,9 @@ FIXTURE_VARIANT(inherit)
 FIXTURE_VARIANT_ADD(inherit, dontfork) { inherit_dontfork, true };
 FIXTURE_VARIANT_ADD(inherit, wipeonfork) { inherit_wipeonfork };
 FIXTURE_VARIANT_ADD(inherit, protected) { inherit_protected };
+FIXTURE_VARIANT_ADD(inherit, locked) { inherit_locked };
+FIXTURE_VARIANT_ADD(inherit, locked_on_fault) { inherit_locked_on_fault };
+FIXTURE_VARIANT_ADD(inherit, uffd_registered) { inherit_registered };
 FIXTURE_VARIANT_ADD(inherit, hugetlb) { inherit_plain, .hugetlb = true };
 
 FIXTURE_SETUP(inherit)
@@ -580,6 +650,145 @@ TEST_F(inherit, uffd)
 {
 	inherited = variant;
 	elsewhere(_metadata, inherit_with_uffd);
+}
+
+/*
+ * A fork() that fails in the middle: it refuses to copy a mapping that is larger than
+ * memory and swap, unless the kernel is told to overcommit always or never. Of what is
+ * copied before it, and what would be copied behind it, nothing is lost.
+ */
+
+#define FAILING 100		/* forks */
+
+static void map_around(char *at, bool uffd)
+{
+	size_t len = 4 * PAGE;
+
+	/* Each has a gap behind it */
+	need(!mprotect(at, len, RW), "mprotect");
+	memset(at, 'P', len);
+	at += len + PAGE;
+	need(!mprotect(at, len, RW), "mprotect");
+	memset(at, 'P', len);
+	need(!madvise(at, len, MADV_DONTFORK), "MADV_DONTFORK");
+	at += len + PAGE;
+	need(!mprotect(at, len, RW), "mprotect");
+	memset(at, 'P', len);
+	need(!mlock(at, len), "mlock");
+	at += len + PAGE;
+	need(mmap(at, len, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at, "mmap");
+	memset(at, 'P', len);
+	at += len + PAGE;
+	need(!mprotect(at, len, RW), "mprotect");
+	memset(at, 'P', len);
+	/* Nobody reads events: there must be none */
+	if (uffd)
+		uffd_register(new_uffd(UFFD_FEATURE_EVENT_FORK), at, len,
+			      UFFDIO_REGISTER_MODE_MISSING);
+}
+
+#define AROUND (25 * PAGE)
+
+static void check_around(char *at, bool child)
+{
+	int i;
+
+	for (i = 0; i < 5; i++, at += 5 * PAGE) {
+		if (child && i == 1)
+			continue;	/* not copied */
+		filled(at, 4 * PAGE, 'P', child ? "child: not as in the parent" : "has changed");
+		if (child && i != 3)
+			memset(at, 'C', 4 * PAGE);
+		else
+			memset(at, 'P', 4 * PAGE);
+	}
+}
+
+static bool failing_uffd;
+
+static void fork_fails(void)
+{
+	size_t half, memory = sysconf(_SC_PHYS_PAGES) * PAGE;
+	char *begin, *end, line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+	int i, status;
+	long kb;
+	pid_t pid;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "SwapTotal: %ld", &kb) == 1)
+			memory += kb << 10;
+	if (f)
+		fclose(f);
+	/* Each half is allowed, and they are merged */
+	half = (memory / 2 + memory / 16) & -HUGE;
+	begin = mmap(NULL, 2 * (half + AROUND), PROT_NONE, ANON, -1, 0);
+	can(begin != MAP_FAILED, "no room");
+	end = begin + AROUND + 2 * half;
+	map_around(begin, failing_uffd);
+	map_around(end, false);
+	can(!mprotect(begin + AROUND, half, RW), "no memory for a half");
+	can(!mprotect(begin + AROUND + half, half, RW), "no memory for the other half");
+
+	for (i = 0; i < FAILING; i++) {
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		need(pid < 0, "fork() did not fail");
+		need(errno == ENOMEM, "fork: %s", strerror(errno));
+		check_around(begin, false);
+		check_around(end, false);
+	}
+	if (failing_uffd)
+		return;
+	munmap(begin + AROUND, 2 * half);
+	pid = fork();
+	need(pid >= 0, "fork: %s", strerror(errno));
+	if (!pid) {
+		check_around(begin, true);
+		check_around(end, true);
+		_exit(0);
+	}
+	need(waitpid(pid, &status, 0) == pid && !status, "child: %x %s", status, shared->why);
+	check_around(begin, false);
+	check_around(end, false);
+}
+
+static void fork_fails_with_thread(void)
+{
+	start(sleep_for_ever, NULL);
+	fork_fails();
+}
+
+FIXTURE(failing)
+{
+};
+
+FIXTURE_VARIANT(failing)
+{
+	void (*run)(void);
+	bool uffd;
+};
+
+FIXTURE_VARIANT_ADD(failing, alone) { fork_fails };
+FIXTURE_VARIANT_ADD(failing, thread) { fork_fails_with_thread };
+FIXTURE_VARIANT_ADD(failing, uffd) { fork_fails, true };
+
+FIXTURE_SETUP(failing)
+{
+	if (number("/proc/sys/vm/overcommit_memory"))
+		SKIP(return, "the kernel overcommits always, or never");
+	share(_metadata);
+}
+
+FIXTURE_TEARDOWN(failing)
+{
+}
+
+TEST_F(failing, in_the_middle)
+{
+	failing_uffd = variant->uffd;
+	elsewhere(_metadata, variant->run);
 }
 
 /*
@@ -1312,7 +1521,10 @@ static const struct setting khugepaged_settings[] = {
 
 static void look_for_merged(unsigned int n)
 {
-	if (number(KSM "pages_sharing") > 0)
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ksm_merging_pages", me->pid);
+	if (number(path) > 0)
 		event();
 }
 
@@ -1709,6 +1921,15 @@ FIXTURE_VARIANT_ADD(storm, uffd_event) { &beside_uffd_event };
 FIXTURE_VARIANT_ADD(storm, uffd_move) { &beside_uffd_move };
 FIXTURE_VARIANT_ADD(storm, uffd_move_event) { &beside_uffd_move_event };
 
+static void undo_settings(const long *was)
+{
+	const struct setting *s;
+
+	for (s = beside->settings; s && s->path; s++, was++)
+		if (*was >= 0)
+			set_number(s->path, *was);
+}
+
 FIXTURE_SETUP(storm)
 {
 	const struct setting *s;
@@ -1721,8 +1942,10 @@ FIXTURE_SETUP(storm)
 		return;
 	for (i = 0, s = beside->settings; s && s->path; s++, i++) {
 		self->was[i] = number(s->path);
-		if (!set_number(s->path, s->value))
-			SKIP(return, "cannot set %s", s->path);
+		if (set_number(s->path, s->value))
+			continue;
+		undo_settings(self->was);
+		SKIP(return, "cannot set %s", s->path);
 	}
 	why = provide_swap(&self->swap);
 	if (why)
@@ -1737,7 +1960,6 @@ FIXTURE_SETUP(storm)
 
 FIXTURE_TEARDOWN(storm)
 {
-	const struct setting *s;
 	int i;
 
 	if (self->target.ctl)
@@ -1746,9 +1968,7 @@ FIXTURE_TEARDOWN(storm)
 		kill(self->pid[i], SIGKILL);
 		waitpid(self->pid[i], NULL, 0);
 	}
-	for (i = 0, s = beside->settings; s && s->path; s++, i++)
-		if (self->was[i] >= 0)
-			set_number(s->path, self->was[i]);
+	undo_settings(self->was);
 	if (self->swap)
 		EXPECT_TRUE(end_swap());
 }
@@ -1787,10 +2007,18 @@ TEST_F_TIMEOUT(storm, bytes, test_timeout())
 	unsigned long forks;
 	bool counters;
 	unsigned int i;
+	__u64 end;
 
 	target_apart(t);
-	if (beside->counter)
+	if (beside->counter) {
+		/* The control: nobody else moves it */
 		begin = number(beside->counter);
+		end = now_ms() + 1000;
+		while (now_ms() < end)
+			;
+		if (number(beside->counter) != begin)
+			SKIP(return, "others move %s", beside->counter);
+	}
 	counters = read_counters(before);
 	if (target_do(t, TARGET_PREPARE)) {
 		for (i = 0; i < beside->processes; i++) {
