@@ -19,7 +19,7 @@ awk '
 		match($0, /(not )?ok /)
 		word = substr($0, RSTART, RLENGTH)
 		sub(/^ *(not )?ok [0-9]+ /, "")
-		print word ++n " " $0
+		print word (++n) " " $0
 		failed += word ~ /not/
 	}
 	END {
