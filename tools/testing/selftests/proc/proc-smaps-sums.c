@@ -524,10 +524,10 @@ VARIANT(anon_protected, .pages = "w.w.w.w.w.w.w.w.", .then = then_protect,
 VARIANT(anon_forked, .pages = "w.w.w.w.w.w.w.w.", .then = then_fork,
 	.smaps = BY_TWO(8, 4) "Anonymous 8", .pagemap = "present 8");
 /* Each page has another number of mappings than its neighbours. */
+#define ODD_BY_TWO "Rss 8 Pss 6 Pss_Dirty 6 Shared_Dirty 4 Private_Dirty 4 "	\
+		   "Referenced 8 Anonymous 8"
 VARIANT(anon_forked_odd, .pages = "wwwwwwww........", .then = then_fork_odd,
-	.smaps = "Rss 8 Pss 6 Pss_Dirty 6 Shared_Dirty 4 Private_Dirty 4 "
-		 "Referenced 8 Anonymous 8",
-	.pagemap = "present 8 exclusive 4");
+	.smaps = ODD_BY_TWO, .pagemap = "present 8 exclusive 4");
 VARIANT(anon_large, .then = then_large, .smaps = DIRTY(8) "Anonymous 8",
 	.pagemap = "present 8 exclusive 8", .vm_flags = "nr nh");
 VARIANT(anon_locked, .pages = "w.w.w.w.w.w.w.w.", .then = then_lock,
