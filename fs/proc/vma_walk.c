@@ -178,10 +178,12 @@ static bool walk_may_sleep(const struct vm_area_struct *vma)
 {
 	const struct inode *inode;
 
+	if (!vma->vm_ops)
+		return false;
 	if (is_vm_hugetlb_page(vma))
 		return true;
 	if (!IS_ENABLED(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD) ||
-	    !vma->vm_ops || !vma->vm_ops->huge_fault || !vma->vm_file)
+	    !vma->vm_ops->huge_fault || !vma->vm_file)
 		return false;
 	inode = file_inode(vma->vm_file);
 	return !S_ISREG(inode->i_mode) || IS_DAX(inode);
