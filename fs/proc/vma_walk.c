@@ -78,7 +78,8 @@ static struct vm_area_struct *walk_pause(struct proc_vma_walk *walk,
 
 /**
  * proc_vma_walk_start - begin a walk, or go on with one after a stop
- * @walk: the walk
+ * @walk: the walk; vma_lock_iter_init() before the first start of all that wait no
+ *	  longer than VMA_LOCK_PATIENCE together, such as those of a read()
  * @mm: the address space; the caller holds a reference to mm_users until
  *	proc_vma_walk_stop()
  * @from: lock the VMA that contains this address or, if there is none, the next
@@ -104,7 +105,7 @@ struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
 	walk->done = done;
 	walk->limit = limit;
 	walk->anon_vma = NULL;
-	vma_lock_iter_init(&walk->iter);
+	vma_lock_iter_reset(&walk->iter);
 	if (err)
 		return ERR_PTR(err);
 	return walk_lock_next(walk, NULL);

@@ -90,11 +90,11 @@ static inline void proc_unlock_vma(struct vm_area_struct *vma)
  * @end: up to here; the next one is looked for from here on
  * @limit: look no further, 0 for the end of the address space
  * @anon_vma: with a reference, see proc_vma_walk_pages(); NULL if none
- * @iter: position in the VMA tree
+ * @iter: position in the VMA tree, and how long the walk is still going to sleep
  *
  * While there is a VMA @done <= @pos < @end and @done <= @shown < @end. All but
- * @done is set anew by proc_vma_walk_start(), so nothing is left of a record
- * that seq_file discards.
+ * @done and the patience of @iter is set anew by proc_vma_walk_start(), so nothing
+ * is left of a record that seq_file discards.
  */
 struct proc_vma_walk {
 	struct mm_struct *mm;

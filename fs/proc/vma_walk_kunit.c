@@ -240,6 +240,7 @@ static int walk_test_init(struct kunit *test)
 	init_completion(&t->begun);
 	init_completion(&t->read);
 	t->preempt_count = preempt_count();
+	vma_lock_iter_init(&t->walk.iter);
 	allow_kernel_signal(SIGKILL);
 
 	return 0;
@@ -336,6 +337,18 @@ static void walk_limited(struct kunit *test)
 	expect_unlocked(test);
 }
 
+/* Who starts again in the same read() has the patience that is left. */
+static void walk_patience(struct kunit *test)
+{
+	struct walk_test *t = test->priv;
+
+	t->walk.iter.patience = 1;
+	proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
+	proc_vma_walk_stop(&t->walk);
+	KUNIT_EXPECT_EQ(test, t->walk.iter.patience, 1);
+	expect_unlocked(test);
+}
+
 /* The first page of B was counted, then the reader is killed. */
 static unsigned long count_and_die(struct vm_area_struct *vma, unsigned long from,
 				   bool again, void *data)
@@ -401,6 +414,7 @@ static struct kunit_case walk_cases[] = {
 	KUNIT_CASE(walk_quiet),
 	KUNIT_CASE_PARAM(walk_troubled, troubles_gen_params),
 	KUNIT_CASE(walk_limited),
+	KUNIT_CASE(walk_patience),
 	KUNIT_CASE(walk_pages_pause),
 	KUNIT_CASE(walk_pages_killed),
 	{}

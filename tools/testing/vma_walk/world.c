@@ -142,6 +142,8 @@ static const struct change changes[] = {
 	{ "unmap-map", ".u.AAbb...v", { { UNMAP, 3, 2 }, RO(4, 1) }, .look_at = 3 },
 	{ "map-over-gone", ".u.AA.....v", { { UNMAP, 3, 1 }, RW(3, 1) }, .look_at = 4 },
 	{ "flip", ".uAAbb....v", { { UNMAP, 2, 2 }, RO(2, 1), RW(3, 1) }, .look_at = 3 },
+	{ "flip-last", ".u.AAAA", { { UNMAP, 3, 4 }, RW(3, 4), { UNMAP, 3, 4 }, RW(3, 4) },
+	  .look_at = 3 },
 	{ "two-writers", ".u.AAbbCC.v", { PROT_RW(5, 2) }, { { UNMAP, 3, 2 } }, .look_at = 5 },
 	{ "two-writers-move", ".u.AA..bb.v", { { MOVE, 3, 2, 7, 2 } }, { RW(5, 1) },
 	  .look_at = 7 },
