@@ -30,8 +30,9 @@ define HELP
 make packages  install the Debian packages that are missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min);
                the newest, or with BASE=VERSION that, here and for what needs the tree
-make refresh   make patches/ and our files those of the commits in build/linux; one
-               whose diff is gone is removed only with DROP=1
+make refresh   make patches/ and our files those of the commits in build/linux; a patch
+               whose diff is gone is removed, and what has changed in patches/ since
+               make tree or refresh overwritten, only with DROP=1
 make mbox      print the whole series as mails for git am
 make stock     build/stock: the kernel without the series (6 min on 2 cores)
 make patched   build/patched: the kernel with the series (6 min)
