@@ -30,8 +30,9 @@ define HELP
 make packages  install the Debian packages that are missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min);
                the newest, or with BASE=VERSION that, here and for what needs the tree
-make refresh   make patches/ and our files those of the commits in build/linux; one
-               whose diff is gone is removed only with DROP=1
+make refresh   make patches/ and our files those of the commits in build/linux; a patch
+               whose diff is gone is removed, and what has changed in patches/ since
+               make tree or refresh overwritten, only with DROP=1
 make mbox      print the whole series as mails for git am
 make stock     build/stock: the kernel without the series (6 min on 2 cores)
 make patched   build/patched: the kernel with the series (6 min)
@@ -50,7 +51,8 @@ make check     every test (an hour); KERNELS="stock kcsan": only
 make mutants   break the kernel on purpose and see each break caught (over an hour)
 make explore   run the walk and its writers in all orders with up to BOUND=2 preemptions
                (hours; make check runs a part of them)
-make clean     remove what the targets above built, except build/linux and build/results
+make clean     remove what the targets above built, except build/linux, build/results and
+               what make tree moved aside
 
 With CCACHE=y kernels are built with ccache, for who builds the same often.
 
@@ -107,11 +109,12 @@ mutants: tree
 explore: build/linux
 	$(MAKE) -C build/linux/tools/testing/vma_walk O=$(CURDIR)/build/explore explore
 
+# What is called base and still there is of a tree that is gone, and may have edits.
 clean:
-	test ! -d build/linux || test ! -d build/base || \
-		git -C build/linux worktree remove $(CURDIR)/build/base
-	test ! -d build || \
-		find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results -exec rm -rf {} +
+	test ! -d build/linux || test ! -d build/base || { patches/queue plain build/base && \
+		git -C build/linux worktree remove $(CURDIR)/build/base; }
+	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results \
+		! -name 'base*' -exec rm -rf {} +
 
 .PHONY: help packages tree refresh mbox stock patched stats debug kcsan rt tables bpf check demo bench mutants explore clean
 .NOTPARALLEL:

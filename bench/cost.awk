@@ -11,6 +11,7 @@ $1 == "boot" {
 		known[kernel] = 1
 		kernels[++nr_kernels] = kernel
 	}
+	nr_boots[kernel]++
 }
 
 $1 == "cost" {
@@ -49,6 +50,10 @@ $1 == "cost" {
 
 function mean(kernel, row)
 {
+	if (boots[kernel, row] != nr_boots[kernel]) {
+		print "cost: not every boot of " kernel " has " row > "/dev/stderr"
+		exit 1
+	}
 	return sum[kernel, row] / boots[kernel, row]
 }
 
@@ -74,7 +79,7 @@ function print_table(unit,	k, r, row)
 
 END {
 	if (!most[set]) {
-		print "cost: there are no rows" > "/dev/stderr"
+		print "cost: there are no rows, or the last one is cut" > "/dev/stderr"
 		exit 1
 	}
 	print_table("VMA")

@@ -49,6 +49,7 @@ $1 == "locks" {
 }
 
 $1 == "forks" {
+	counted[kernel]++
 	for (i = 1; i <= nr_keys; i++)
 		sum[kernel, keys[i]] += value(keys[i])
 	sum[kernel, "forks"] = sum[kernel, "alone"] + sum[kernel, "users"] + sum[kernel, "uffd"]
@@ -72,6 +73,11 @@ END {
 		print "forks: there are no rows" > "/dev/stderr"
 		exit 1
 	}
+	for (k = 1; k <= nr_kernels; k++)
+		if (counted[kernels[k]] != boots[kernels[k]]) {
+			print "forks: not every boot of " kernels[k] " has counted" > "/dev/stderr"
+			exit 1
+		}
 	print_heads("write locks per VMA of a fork()")
 	for (i = 1; i <= nr_rows; i++) {
 		printf "%-52s", rows[i]

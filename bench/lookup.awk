@@ -6,6 +6,7 @@
 
 $1 == "boot" {
 	kernel = substr($2, length("kernel=") + 1)
+	n[kernel]++
 }
 
 $1 == "lookup" {
@@ -35,6 +36,10 @@ END {
 		"text us", "ioctl us", "ratio", "text calls", "ioctl", "text bytes", "ioctl"
 	for (i = 1; i <= nr; i++) {
 		split(order[i], part, SUBSEP)
+		if (boots[order[i], "text"] != n[part[1]] || boots[order[i], "ioctl"] != n[part[1]]) {
+			print "lookup: not every boot of " part[1] " has " part[2] > "/dev/stderr"
+			exit 1
+		}
 		text = us[order[i], "text"] / boots[order[i], "text"]
 		query = us[order[i], "ioctl"] / boots[order[i], "ioctl"]
 		printf "%-36s %-10s %12.0f %12.0f %8.2f %10d %10d %12d %12d\n", part[2], part[1],
