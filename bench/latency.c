@@ -42,9 +42,10 @@
  *	last	mprotect() of the last page of the mapping, to write and to read-only
  *	whole	mprotect() of all of it, likewise: mmap_lock is held for write all the
  *		time.  There --big GIB says how large the mapping is.  The readers stop
- *		below it, and the --vmas VMAs are all there.  PROCMAP_QUERY:gap asks for
- *		an address where nothing is, and cmdline needs nothing of the mapping.
- *		Without --big it is of --filled MiB.
+ *		below it, those of text 16 VMAs before the end of the --vmas VMAs, which
+ *		are the lowest, as a read() formats more than it returns.
+ *		PROCMAP_QUERY:gap asks for an address where nothing is, and cmdline needs
+ *		nothing of the mapping.  Without --big it is of --filled MiB.
  *	fork	fork() of a process with one thread; the child ends at once, and is
  *		waited for before the next
  *	fork2	the same of a process with two threads
@@ -108,6 +109,8 @@
 #define MAX_RANGES	1024
 #define USER_END	((1UL << 47) - PAGE)
 #define SLEEP_NS	1000000
+#define LOW		(1UL << 32)	/* where --vmas are with --calls whole */
+#define LOW_UNREAD	16UL
 #define MAX_CHILDREN	64
 #define START_SECONDS	60
 #define NSEC		1000000000ULL
@@ -273,7 +276,7 @@ static bool count_entries(size_t len, __u64 *entries)
 	do {
 		if (!address_at(text, &address))
 			continue;
-		if (calls_are("whole") && address >= shared->start)
+		if (calls_are("whole") && address + LOW_UNREAD * PAGE >= LOW + opt.vmas * PAGE)
 			return false;
 		*entries += address >= shared->start && address < shared->end;
 	} while ((text = memchr(text, '\n', buf + len - text)) && *++text);
@@ -513,6 +516,8 @@ static void reader(struct progress *done, pid_t target)
 		pass = scan_all;
 	}
 	fd = file ? open_file(target, file) : target;
+	if (calls_are("whole"))
+		calls_start();
 	for (;;) {
 		pass(fd, done);
 		count(&done[current_period()].rounds, 1);
@@ -612,8 +617,7 @@ static void add_vmas(unsigned int vmas)
 
 	if (!vmas)
 		return;
-	/* Low, where nothing else is, if the readers stop below the mapping */
-	p = map_at(calls_are("whole") ? (void *)(1UL << 32) : NULL, vmas * PAGE, PROT_NONE,
+	p = map_at(calls_are("whole") ? (void *)LOW : NULL, vmas * PAGE, PROT_NONE,
 		   MAP_PRIVATE | MAP_ANONYMOUS);
 	for (i = 1; i < vmas; i += 2)
 		protect(p + i * PAGE, PAGE, PROT_READ);
