@@ -6,6 +6,7 @@
 JOBS ?= $(shell nproc)
 ARGS ?=
 KERNELS ?=
+HOURS ?= 1
 # The version of linux-source-6.12: for vm/packages and vm/tree.
 export BASE ?=
 
@@ -16,15 +17,20 @@ export CCACHE_DISABLE = 1
 endif
 
 # The same source and configuration give the same bytes, wherever they are built.
-KMAKE = $(MAKE) -j$(JOBS) CC="ccache gcc" KBUILD_BUILD_TIMESTAMP=1970-01-01 \
+KMAKE = $(MAKE) -j$(JOBS) $(KARGS) KBUILD_BUILD_TIMESTAMP=1970-01-01 \
 	KBUILD_BUILD_USER=build KBUILD_BUILD_HOST=build KBUILD_BUILD_VERSION=1 \
 	LOCALVERSION=-$@ O=$(CURDIR)/build/$@
 
 # Kernel to its source tree and fragments.
+SERIES = patched stats debug kcsan rt tables bpf fault arm64 arm64-64k
 stock: TREE = build/base
-patched stats debug kcsan rt tables bpf: TREE = build/linux
-stock patched: FRAGMENTS = configs/guest.config
-stats debug kcsan rt tables bpf: FRAGMENTS = configs/guest.config configs/$@.config
+$(SERIES): TREE = build/linux
+$(SERIES) stock: FRAGMENTS = configs/guest.config $(wildcard configs/$@.config)
+$(SERIES) stock: KARGS = CC="ccache gcc"
+$(SERIES) stock: IMAGE = bzImage
+arm64-64k: FRAGMENTS = configs/guest.config configs/arm64.config configs/$@.config
+arm64 arm64-64k: KARGS = ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC="ccache aarch64-linux-gnu-gcc"
+arm64 arm64-64k: IMAGE = Image
 
 define HELP
 make packages  install the Debian packages that are missing
@@ -43,12 +49,18 @@ make rt        build/rt: the same with PREEMPT_RT and lockdep (8 min)
 make tables    build/tables: the same with PREEMPT_NONE, KASAN, and page tables that are
                checked and freed by RCU (8 min)
 make bpf       build/bpf: the same with BTF, for BPF programs that call the kernel (9 min)
+make arm64     build/arm64: the same for arm64, with lockdep (8 min)
+make arm64-64k build/arm64-64k: the same with pages of 64 KiB (8 min)
 make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
                in build/results, or with KEEP=1 in bench/results
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
-               selftests/proc, on these; stats,preempt=none: with kernel arguments
-make mutants   break the kernel on purpose and see each break caught (over an hour)
+               selftests/proc, on these; stats,preempt=none: with kernel arguments;
+               KEEP=1 saves the totals in vm/results/kernels
+make soak      HOURS=1 of everything at once on the debug kernel; KEEP=1 saves the
+               summary as vm/results/soak
+make mutants   break the kernel on purpose and see each break caught (two hours);
+               SHARD=1/2: the first half of them; KEEP=1 saves in vm/results/mutants
 make explore   run the walk and its writers in all orders with up to BOUND=2 preemptions
                (hours; make check runs a part of them)
 make clean     remove what the targets above built, except build/linux, build/results and
@@ -83,16 +95,16 @@ build/base build/linux:
 	$(MAKE) tree
 
 stock: build/base
-patched stats debug kcsan rt tables bpf: build/linux
-stock patched stats debug kcsan rt tables bpf:
-	vm/config $(TREE) build/$@ $(FRAGMENTS) -- CC="ccache gcc"
+$(SERIES): build/linux
+$(SERIES) stock:
+	vm/config $(TREE) build/$@ $(FRAGMENTS) -- $(KARGS)
 	@rm -f build/$@/tree
-	+$(KMAKE) -C $(TREE) bzImage
+	+$(KMAKE) -C $(TREE) $(IMAGE)
 	@test -n "$$(git -C $(TREE) status --porcelain)" || \
 		git -C $(TREE) rev-parse 'HEAD^{tree}' > build/$@/tree	# for bench/run
 
 check: tree
-	vm/check $(KERNELS)
+	vm/check $(if $(KEEP),--keep) $(KERNELS)
 
 demo: tree
 	$(MAKE) stock patched
@@ -104,7 +116,12 @@ bench: build/base build/linux
 	bench/run $(ARGS)
 
 mutants: tree
-	env -u CCACHE_DISABLE vm/mutants
+	env -u CCACHE_DISABLE vm/mutants $(if $(KEEP),--keep) $(if $(SHARD),--shard $(SHARD))
+
+soak:
+	vm/packages stress-ng trinity
+	$(MAKE) debug
+	vm/soak $(if $(KEEP),--keep) $(HOURS)
 
 explore: build/linux
 	$(MAKE) -C build/linux/tools/testing/vma_walk O=$(CURDIR)/build/explore explore
@@ -116,5 +133,5 @@ clean:
 	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results \
 		! -name 'base*' -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox stock patched stats debug kcsan rt tables bpf check demo bench mutants explore clean
+.PHONY: help packages tree refresh mbox stock $(SERIES) check demo bench mutants soak explore clean
 .NOTPARALLEL:
