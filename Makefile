@@ -22,7 +22,7 @@ KMAKE = $(MAKE) -j$(JOBS) $(KARGS) KBUILD_BUILD_TIMESTAMP=1970-01-01 \
 	LOCALVERSION=-$@ O=$(CURDIR)/build/$@
 
 # Kernel to its source tree and fragments.
-SERIES = patched stats debug kcsan rt tables bpf fault arm64 arm64-64k
+SERIES = patched stats debug kcsan rt tables bpf arm64 arm64-64k
 stock: TREE = build/base
 $(SERIES): TREE = build/linux
 $(SERIES) stock: FRAGMENTS = configs/guest.config $(wildcard configs/$@.config)
