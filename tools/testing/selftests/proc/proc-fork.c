@@ -51,7 +51,7 @@
 enum counter { ALONE, USERS, UFFD, LOCKED, SKIPPED, NR_COUNTERS };
 
 /* Memory that all processes share. */
-static struct shared {
+static struct {
 	char why[192];			/* what failed first */
 	char skip[96];			/* why it cannot be done */
 	long counted[NR_COUNTERS];	/* by count_forks() */
@@ -63,6 +63,7 @@ static struct shared {
 	unsigned long swapped, huge;	/* pages, when the target forked */
 } *shared;
 
+static int shared_fd;
 static struct target *me;		/* in the target and those beside it */
 
 /* Processes other than the tester end here when something fails. */
@@ -84,51 +85,42 @@ __printf(2, 3) static void need(bool ok, const char *fmt, ...)
 static void can(bool ok, const char *what)
 {
 	if (!ok)
-		snprintf(shared->skip, sizeof(shared->skip), "%s: %s", what, strerror(errno));
+		snprintf(shared->skip, sizeof(shared->skip), "%s%s%s", what, errno ? ": " : "",
+			 errno ? strerror(errno) : "");
 	need(ok, "%s", what);
 }
 
+static void attach(int fd)
+{
+	shared_fd = fd;
+	shared = mmap(NULL, sizeof(*shared), RW, MAP_SHARED, fd, 0);
+}
+
+/* Return false after a SKIP. */
 static bool share(struct __test_metadata *_metadata)
 {
 	if (sysconf(_SC_PAGESIZE) != PAGE)
 		SKIP(return false, "made for pages of 4 KiB");
-	shared = mmap(NULL, sizeof(*shared), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	attach(memfd_create("shared", 0));
+	ASSERT_EQ(0, ftruncate(shared_fd, sizeof(*shared)));
 	ASSERT_NE(MAP_FAILED, shared);
 	return true;
 }
 
-/* Let another process do it. */
-static void elsewhere(struct __test_metadata *_metadata, void (*run)(void))
+static void await(pid_t pid, const char *who)
 {
-	pid_t pid = fork();
-	int status;
+	int status = 0;
 
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		run();
-		_exit(0);
-	}
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	if (shared->skip[0])
-		SKIP(return, "%s", shared->skip);
-	ASSERT_EQ(0, status)
-		TH_LOG("%s", shared->why);
+	need(pid > 0 && waitpid(pid, &status, __WALL) == pid && !status, "%s: %x, %s", who,
+	     status, strerror(errno));
 }
 
-static char *map_pages(size_t len, int flags)
+static char *map_pages(void *at, size_t len, int flags, int fd)
 {
-	char *at = mmap(NULL, len, RW, flags, -1, 0);
+	char *got = mmap(at, len, RW, flags | (at ? MAP_FIXED : 0), fd, 0);
 
-	need(at != MAP_FAILED, "mmap: %s", strerror(errno));
-	return at;
-}
-
-static void *sleep_for_ever(void *arg)
-{
-	for (;;)
-		pause();
-	return NULL;
+	need(got != MAP_FAILED, "mmap: %s", strerror(errno));
+	return got;
 }
 
 static pthread_t start(void *(*run)(void *), void *arg)
@@ -137,6 +129,16 @@ static pthread_t start(void *(*run)(void *), void *arg)
 
 	need(!pthread_create(&thread, NULL, run, arg), "pthread_create");
 	return thread;
+}
+
+static pid_t start_clone(int (*run)(void *), int flags, uintptr_t i)
+{
+	static max_align_t stack[2][1024];
+	pid_t pid = clone(run, stack[i] + ARRAY_SIZE(stack[i]), CLONE_VM | flags | SIGCHLD,
+			  (void *)i);
+
+	need(pid > 0, "clone: %s", strerror(errno));
+	return pid;
 }
 
 static int new_uffd(__u64 features)
@@ -183,91 +185,57 @@ static bool read_counters(long *value)
 
 static long count_vmas(void)
 {
-	static struct maps_reader r;
-	struct maps_line line;
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512];
 	long n = 0;
 
-	r.fd = maps_open(getpid());
-	r.size = READ_LARGE;
-	maps_rewind(&r, 0);
-	while (maps_next(&r, &line) == 1)
-		n += strcmp(line.name, "[vsyscall]") != 0;
-	close(r.fd);
+	while (f && fgets(line, sizeof(line), f))
+		n += !strstr(line, "[vsyscall]");
+	fclose(f);
 	return n;
 }
 
 #define FORKS 8
 
-/* The control: counters of the machine say nothing if others fork meanwhile. */
-static void count_nothing(__u64 ms)
-{
-	long before[NR_COUNTERS], after[NR_COUNTERS];
-	__u64 end = now_ms() + ms;
-
-	need(read_counters(before), "no counters");
-	while (now_ms() < end)
-		;
-	read_counters(after);
-	errno = EBUSY;
-	can(!memcmp(before, after, sizeof(before)), "others fork");
-}
-
 static void count_forks(void)
 {
-	long before[NR_COUNTERS], after[NR_COUNTERS];
-	__u64 begin = now_ms();
+	long before[NR_COUNTERS], after[NR_COUNTERS], later[NR_COUNTERS];
+	__u64 begin = now_ms(), end;
 	pid_t pid;
 	int i;
 
 	shared->vmas = count_vmas();
-	need(read_counters(before), "no counters");
+	errno = 0;
+	can(read_counters(before), "no counters of forks");
 	for (i = 0; i < FORKS; i++) {
 		pid = fork();
-		need(pid >= 0, "fork");
 		if (!pid)
 			_exit(0);
-		need(waitpid(pid, NULL, 0) == pid, "waitpid");
+		await(pid, "child");
 	}
 	read_counters(after);
 	for (i = 0; i < NR_COUNTERS; i++)
 		shared->counted[i] = after[i] - before[i];
-	count_nothing(2 * (now_ms() - begin) + 100);
+	/* The control: counters of the machine say nothing if others fork meanwhile */
+	end = now_ms() + 2 * (now_ms() - begin) + 100;
+	while (now_ms() < end)
+		;
+	read_counters(later);
+	errno = 0;
+	can(!memcmp(after, later, sizeof(after)), "others fork");
 }
 
-static void count_with_thread(void)
+static void *sleep_for_ever(void *arg)
 {
-	start(sleep_for_ever, NULL);
-	count_forks();
+	for (;;)
+		pause();
+	return NULL;
 }
 
 static void *end_at_once(void *tid)
 {
 	*(pid_t *)tid = gettid();
 	return NULL;
-}
-
-/* It is joined before it has dropped the mm, but listed until then. */
-static void count_after_thread(void)
-{
-	char path[64];
-	pid_t tid;
-
-	pthread_join(start(end_at_once, &tid), NULL);
-	snprintf(path, sizeof(path), "/proc/self/task/%d", tid);
-	while (!access(path, F_OK))
-		sched_yield();
-	count_forks();
-}
-
-static max_align_t stack[2][1024];
-
-static pid_t start_clone(int (*run)(void *), int flags, unsigned int i)
-{
-	pid_t pid = clone(run, stack[i] + ARRAY_SIZE(stack[i]), CLONE_VM | flags | SIGCHLD,
-			  (void *)(uintptr_t)i);
-
-	need(pid > 0, "clone: %s", strerror(errno));
-	return pid;
 }
 
 static int clone_sleeps(void *arg)
@@ -277,72 +245,15 @@ static int clone_sleeps(void *arg)
 	return 0;
 }
 
-static void count_with_clone(void)
-{
-	pid_t pid = start_clone(clone_sleeps, 0, 0);
-
-	count_forks();
-	kill(pid, SIGKILL);
-}
-
-static int clone_counts(void *arg)
-{
-	count_forks();
-	return 0;
-}
-
-static void count_in_vfork(void)
-{
-	start_clone(clone_counts, CLONE_VFORK, 0);
-}
-
 static int clone_ends(void *arg)
 {
 	return 0;
 }
 
-static void count_after_clone(void)
-{
-	pid_t pid = start_clone(clone_ends, CLONE_VFORK, 0);
-
-	need(waitpid(pid, NULL, 0) == pid, "waitpid");
-	count_forks();
-}
-
-static void count_with_uffd(void)
-{
-	new_uffd(0);
-	count_forks();
-}
-
-static void count_after_uffd(void)
-{
-	close(new_uffd(0));
-	count_forks();
-}
-
-static void count_in_child(void)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (!pid) {
-		count_forks();
-		_exit(0);
-	}
-	need(waitpid(pid, &status, 0) == pid && !status, "child: %s", shared->why);
-}
-
-static void count_in_uffd_child(void)
-{
-	uffd_register(new_uffd(0), map_pages(PAGE, ANON), PAGE, UFFDIO_REGISTER_MODE_MISSING);
-	count_in_child();
-}
-
 /* A fork() waits until its event was read, also one by the child. */
 static void *read_fork_events(void *uffd)
 {
-	struct pollfd fds[2 * FORKS] = { { *(int *)uffd, POLLIN } };
+	struct pollfd fds[2 * FORKS] = { { (intptr_t)uffd, POLLIN } };
 	struct uffd_msg msg;
 	int i, nr = 1;
 
@@ -353,113 +264,160 @@ static void *read_fork_events(void *uffd)
 	return NULL;
 }
 
-static void count_in_uffd_child_event(void)
+/* What the parent has, or had. */
+enum company {
+	NOTHING, THREAD, THREAD_GONE, CLONE, CLONE_GONE, SQPOLL, MAPS_OPEN, UFFD_OPEN, UFFD_CLOSED,
+	UFFD_USED, UFFD_EVENTS,
+};
+
+static void provide(enum company company)
 {
-	int uffd = new_uffd(UFFD_FEATURE_EVENT_FORK);
+	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
+	char path[64];
+	intptr_t fd;
+	pid_t tid;
 
-	uffd_register(uffd, map_pages(PAGE, ANON), PAGE, UFFDIO_REGISTER_MODE_MISSING);
-	start(read_fork_events, &uffd);
-	count_in_child();
-}
-
-/* Its new program maps the shared memory at a descriptor. */
-static void count_after_exec(void)
-{
-	int fd = memfd_create("shared", 0);
-	struct shared *theirs;
-	int status;
-	pid_t pid;
-
-	need(!ftruncate(fd, sizeof(*theirs)), "ftruncate");
-	theirs = mmap(NULL, sizeof(*theirs), RW, MAP_SHARED, fd, 0);
-	need(theirs != MAP_FAILED, "mmap");
-	pid = fork();
-	if (!pid) {
-		char text[16];
-
+	switch (company) {
+	case NOTHING:
+		break;
+	case THREAD:
+		start(sleep_for_ever, NULL);
+		break;
+	case THREAD_GONE:
+		/* It is joined before it has dropped the mm, but listed until then */
+		pthread_join(start(end_at_once, &tid), NULL);
+		snprintf(path, sizeof(path), "/proc/self/task/%d", tid);
+		while (!access(path, F_OK))
+			sched_yield();
+		break;
+	case CLONE:
+		start_clone(clone_sleeps, 0, 0);
+		break;
+	case CLONE_GONE:
+		await(start_clone(clone_ends, CLONE_VFORK, 0), "clone");
+		break;
+	case SQPOLL:
+		can(syscall(SYS_io_uring_setup, 4, &params) >= 0, "no io_uring");
+		break;
+	case MAPS_OPEN:
+		need(open("/proc/self/maps", O_RDONLY) >= 0, "maps");
+		break;
+	case UFFD_OPEN:
 		new_uffd(0);
-		snprintf(text, sizeof(text), "%d", fd);
-		execl("/proc/self/exe", "proc-fork", EXEC_COUNT, text, NULL);
-		_exit(2);
+		break;
+	case UFFD_CLOSED:
+		close(new_uffd(0));
+		break;
+	case UFFD_USED:
+	case UFFD_EVENTS:
+		fd = new_uffd(company == UFFD_EVENTS ? UFFD_FEATURE_EVENT_FORK : 0);
+		uffd_register(fd, map_pages(NULL, PAGE, ANON, -1), PAGE,
+			      UFFDIO_REGISTER_MODE_MISSING);
+		if (company == UFFD_EVENTS)
+			start(read_fork_events, (void *)fd);
 	}
-	need(waitpid(pid, &status, 0) == pid, "waitpid");
-	if (theirs->skip[0])
-		memcpy(shared->skip, theirs->skip, sizeof(shared->skip));
-	if (!shared->skip[0])
-		need(!status, "new program: %x %s", status, theirs->why);
-	memcpy(shared->counted, theirs->counted, sizeof(shared->counted));
-	shared->vmas = theirs->vmas;
 }
 
-static int exec_main(int fd)
+/* Let another process do it. */
+static void elsewhere(struct __test_metadata *_metadata, void (*run)(const void *arg),
+		      const void *arg)
 {
-	shared = mmap(NULL, sizeof(*shared), RW, MAP_SHARED, fd, 0);
-	if (shared == MAP_FAILED)
-		return 1;
+	pid_t pid = fork();
+	int status;
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		run(arg);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	if (shared->skip[0])
+		SKIP(return, "%s", shared->skip);
+	ASSERT_EQ(0, status)
+		TH_LOG("%s", shared->why);
+}
+
+FIXTURE(child)
+{
+};
+
+FIXTURE_VARIANT(child)
+{
+	void (*run)(const void *variant);
+	enum company company;
+	enum counter counter;
+	enum { SELF, VFORK, CHILD, PROGRAM } who;	/* forks, for count() */
+	bool uffd;					/* for fork_fails() */
+};
+
+FIXTURE_SETUP(child)
+{
+	share(_metadata);
+}
+
+FIXTURE_TEARDOWN(child)
+{
+}
+
+static int clone_counts(void *arg)
+{
 	count_forks();
 	return 0;
 }
 
-static void count_with_sqpoll(void)
+static void count(const void *arg)
 {
-	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
+	const struct _fixture_variant_child *variant = arg;
+	char text[16];
+	pid_t pid;
 
-	can(syscall(SYS_io_uring_setup, 4, &params) >= 0, "no io_uring");
-	count_forks();
+	provide(variant->company);
+	switch (variant->who) {
+	case SELF:
+		count_forks();
+		break;
+	case VFORK:
+		await(start_clone(clone_counts, CLONE_VFORK, 0), "clone");
+		break;
+	case CHILD:
+		pid = fork();
+		if (!pid)
+			_exit(clone_counts(NULL));
+		await(pid, "child");
+		break;
+	case PROGRAM:
+		snprintf(text, sizeof(text), "%d", shared_fd);
+		execl("/proc/self/exe", "proc-fork", EXEC_COUNT, text, NULL);
+		_exit(2);
+	}
 }
 
-/* khugepaged has another reference of this kind. */
-static void count_with_maps_open(void)
-{
-	need(open("/proc/self/maps", O_RDONLY) >= 0, "maps");
-	count_forks();
-}
+/* Alone is who has no other user of its memory, or no more; */
+FIXTURE_VARIANT_ADD(child, count_alone) { count, NOTHING, ALONE };
+FIXTURE_VARIANT_ADD(child, count_thread) { count, THREAD, USERS };
+FIXTURE_VARIANT_ADD(child, count_thread_gone) { count, THREAD_GONE, ALONE };
+FIXTURE_VARIANT_ADD(child, count_clone_vm) { count, CLONE, USERS };
+FIXTURE_VARIANT_ADD(child, count_clone_vm_gone) { count, CLONE_GONE, ALONE };
+FIXTURE_VARIANT_ADD(child, count_vfork) { count, NOTHING, USERS, VFORK };
+FIXTURE_VARIANT_ADD(child, count_sqpoll) { count, SQPOLL, USERS };
+/* a reference is no user: khugepaged has one of this kind, too; */
+FIXTURE_VARIANT_ADD(child, count_maps_open) { count, MAPS_OPEN, ALONE };
+/* and there never was a userfaultfd of this program, unless it came by an event. */
+FIXTURE_VARIANT_ADD(child, count_uffd) { count, UFFD_OPEN, UFFD };
+FIXTURE_VARIANT_ADD(child, count_uffd_closed) { count, UFFD_CLOSED, UFFD };
+FIXTURE_VARIANT_ADD(child, count_uffd_child) { count, UFFD_USED, ALONE, CHILD };
+FIXTURE_VARIANT_ADD(child, count_uffd_child_event) { count, UFFD_EVENTS, UFFD, CHILD };
+FIXTURE_VARIANT_ADD(child, count_uffd_exec) { count, UFFD_OPEN, ALONE, PROGRAM };
 
-FIXTURE(count)
-{
-};
-
-FIXTURE_VARIANT(count)
-{
-	void (*run)(void);
-	enum counter counter;
-};
-
-FIXTURE_VARIANT_ADD(count, alone) { count_forks, ALONE };
-FIXTURE_VARIANT_ADD(count, thread) { count_with_thread, USERS };
-FIXTURE_VARIANT_ADD(count, thread_gone) { count_after_thread, ALONE };
-FIXTURE_VARIANT_ADD(count, clone_vm) { count_with_clone, USERS };
-FIXTURE_VARIANT_ADD(count, clone_vm_gone) { count_after_clone, ALONE };
-FIXTURE_VARIANT_ADD(count, vfork) { count_in_vfork, USERS };
-FIXTURE_VARIANT_ADD(count, sqpoll) { count_with_sqpoll, USERS };
-FIXTURE_VARIANT_ADD(count, maps_open) { count_with_maps_open, ALONE };
-FIXTURE_VARIANT_ADD(count, uffd) { count_with_uffd, UFFD };
-FIXTURE_VARIANT_ADD(count, uffd_closed) { count_after_uffd, UFFD };
-FIXTURE_VARIANT_ADD(count, uffd_child) { count_in_uffd_child, ALONE };
-FIXTURE_VARIANT_ADD(count, uffd_child_event) { count_in_uffd_child_event, UFFD };
-FIXTURE_VARIANT_ADD(count, uffd_exec) { count_after_exec, ALONE };
-
-FIXTURE_SETUP(count)
-{
-	long now[NR_COUNTERS];
-
-	if (!read_counters(now))
-		SKIP(return, "no counters of forks");
-	share(_metadata);
-}
-
-FIXTURE_TEARDOWN(count)
-{
-}
-
-TEST_F(count, each)
+TEST_F_TIMEOUT(child, forked, test_timeout())
 {
 	bool alone = variant->counter == ALONE;
 	long *counted;
 	int i;
 
-	elsewhere(_metadata, variant->run);
-	if (shared->skip[0])
+	elsewhere(_metadata, variant->run, variant);
+	if (shared->skip[0] || variant->run != count)
 		return;
 	counted = shared->counted;
 	for (i = ALONE; i <= UFFD; i++)
@@ -474,322 +432,220 @@ TEST_F(count, each)
  * What a child does not have as the parent has it, or only with more effort.
  */
 
-static void filled(const char *at, size_t len, char byte, const char *what)
-{
-	need(*at == byte && !memcmp(at, at + 1, len - 1), "%s", what);
-}
-
-static void inherit_dontfork(char *at, size_t len, bool child)
-{
-	unsigned char in_core;
-
-	if (child)
-		need(mincore(at, PAGE, &in_core) && errno == ENOMEM, "is in the child");
-	else
-		need(!madvise(at, len, MADV_DONTFORK), "MADV_DONTFORK");
-}
-
-static void inherit_wipeonfork(char *at, size_t len, bool child)
-{
-	if (child)
-		filled(at, len, 0, "not wiped");
-	else
-		need(!madvise(at, len, MADV_WIPEONFORK), "MADV_WIPEONFORK");
-}
-
-static void inherit_protected(char *at, size_t len, bool child)
-{
-	need(!mprotect(at, len, child ? RW : PROT_NONE), "mprotect");
-	if (child)
-		filled(at, len, 'P', "not as in the parent");
-}
-
-static void inherit_plain(char *at, size_t len, bool child)
-{
-	if (child)
-		filled(at, len, 'P', "not as in the parent");
-}
-
-/* Of the mapping at @at, in "VmFlags:" of smaps. */
-static bool has_vm_flag(const char *at, const char *flag)
-{
-	FILE *f = fopen("/proc/self/smaps", "r");
-	unsigned long from, to;
-	bool here = false;
-	char line[512];
-
-	need(f, "smaps");
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-			here = from <= (uintptr_t)at && (uintptr_t)at < to;
-		if (here && !strncmp(line, "VmFlags:", 8))
-			break;
-	}
-	fclose(f);
-	need(here, "no VmFlags");
-	return strstr(line, flag);
-}
-
-static void inherit_locked(char *at, size_t len, bool child)
-{
-	if (!child)
-		need(!mlock(at, len), "mlock: %s", strerror(errno));
-	need(has_vm_flag(at, " lo ") == !child, child ? "is locked" : "is not locked");
-	inherit_plain(at, len, child);
-}
-
-static void inherit_locked_on_fault(char *at, size_t len, bool child)
-{
-	if (!child)
-		need(!syscall(SYS_mlock2, at, len, MLOCK_ONFAULT), "mlock2: %s", strerror(errno));
-	inherit_locked(at, len, child);
-}
-
-/* Without an event nobody answers faults of the child: they are as everywhere. */
-static void inherit_registered(char *at, size_t len, bool child)
-{
-	if (!child)
-		uffd_register(new_uffd(UFFD_FEATURE_SIGBUS), at, len,
-			      UFFDIO_REGISTER_MODE_MISSING);
-	need(has_vm_flag(at, " um ") == !child, child ? "is registered" : "is not registered");
-	inherit_plain(at, len, child);
-	if (!child)
-		return;
-	need(!madvise(at, len, MADV_DONTNEED), "MADV_DONTNEED");
-	filled(at, len, 0, "not zeros");
-}
+enum how { ADVICE, PROTECTION, LOCK, REGISTRATION };
 
 FIXTURE(inherit)
 {
-	long hugepages;
+	struct undo undo;
 };
 
 FIXTURE_VARIANT(inherit)
 {
-	void (*change)(char *at, size_t len, bool child);
-	bool gone;		/* the child does not have it */
-	bool hugetlb;
+	enum how how;
+	int arg;
+	int child;		/* it has these bytes, or, if negative, nothing */
+	const char *flag;	/* in smaps, only of the parent */
+	int hugetlb;		/* flag for mmap() */
 };
 
-FIXTURE_VARIANT_ADD(inherit, dontfork) { inherit_dontfork, true };
-FIXTURE_VARIANT_ADD(inherit, wipeonfork) { inherit_wipeonfork };
-FIXTURE_VARIANT_ADD(inherit, protected) { inherit_protected };
-FIXTURE_VARIANT_ADD(inherit, locked) { inherit_locked };
-FIXTURE_VARIANT_ADD(inherit, locked_on_fault) { inherit_locked_on_fault };
-FIXTURE_VARIANT_ADD(inherit, uffd_registered) { inherit_registered };
-FIXTURE_VARIANT_ADD(inherit, hugetlb) { inherit_plain, .hugetlb = true };
+/* The child does not have it, or has zeros, or what nobody could read. */
+FIXTURE_VARIANT_ADD(inherit, dontfork) { ADVICE, MADV_DONTFORK, -1 };
+FIXTURE_VARIANT_ADD(inherit, wipeonfork) { ADVICE, MADV_WIPEONFORK, 0 };
+FIXTURE_VARIANT_ADD(inherit, protected) { PROTECTION, PROT_NONE, 'P' };
+/* It has the bytes, but they are not locked. */
+FIXTURE_VARIANT_ADD(inherit, locked) { LOCK, 0, 'P', " lo " };
+FIXTURE_VARIANT_ADD(inherit, locked_on_fault) { LOCK, MLOCK_ONFAULT, 'P', " lo " };
+/* Without an event nobody answers faults of the child: they are as everywhere. */
+FIXTURE_VARIANT_ADD(inherit, uffd_registered) { REGISTRATION, 0, 'P', " um " };
+/* Huge pages are copied, too. */
+FIXTURE_VARIANT_ADD(inherit, hugetlb) { PROTECTION, RW, 'P', NULL, MAP_HUGETLB };
 
 FIXTURE_SETUP(inherit)
 {
-	self->hugepages = -1;
 	if (!share(_metadata) || !variant->hugetlb)
 		return;
-	self->hugepages = number(NR_HUGEPAGES);
-	if (!set_number(NR_HUGEPAGES, self->hugepages + 4)) {
-		set_number(NR_HUGEPAGES, self->hugepages);
+	if (!set_for_now(&self->undo, NR_HUGEPAGES, number(NR_HUGEPAGES) + 4)) {
+		undo_all(&self->undo);
 		SKIP(return, "cannot reserve huge pages");
 	}
 }
 
 FIXTURE_TEARDOWN(inherit)
 {
-	if (self->hugepages >= 0)
-		set_number(NR_HUGEPAGES, self->hugepages);
+	undo_all(&self->undo);
 }
 
-static const struct _fixture_variant_inherit *inherited;
-
-static void inherit(void)
+static void filled(const char *at, size_t len, char byte, const char *what)
 {
-	size_t len = inherited->hugetlb ? HUGE : 4 * PAGE;
-	char *at = map_pages(len, ANON | (inherited->hugetlb ? MAP_HUGETLB : 0));
-	int status;
+	need(*at == byte && !memcmp(at, at + 1, len - 1), "%s", what);
+}
+
+static void check_flag(const char *at, const char *flag, bool set)
+{
+	char line[512];
+
+	need(!flag || smaps_line(getpid(), at, "VmFlags:", line), "no VmFlags");
+	need(!flag || !strstr(line, flag) == !set, "%s is%s set", flag, set ? " not" : "");
+}
+
+static enum company inherit_beside;
+
+static void inherit(const void *arg)
+{
+	const struct _fixture_variant_inherit *variant = arg;
+	size_t len = variant->hugetlb ? HUGE : 4 * PAGE;
+	char *at = map_pages(NULL, len, ANON | variant->hugetlb, -1);
+	unsigned char in_core;
 	pid_t pid;
 
+	provide(inherit_beside);
 	memset(at, 'P', len);
-	inherited->change(at, len, false);
+	switch (variant->how) {
+	case ADVICE:
+		need(!madvise(at, len, variant->arg), "madvise");
+		break;
+	case PROTECTION:
+		need(!mprotect(at, len, variant->arg), "mprotect");
+		break;
+	case LOCK:
+		need(!syscall(SYS_mlock2, at, len, variant->arg), "mlock2");
+		break;
+	case REGISTRATION:
+		uffd_register(new_uffd(UFFD_FEATURE_SIGBUS), at, len, UFFDIO_REGISTER_MODE_MISSING);
+	}
+	check_flag(at, variant->flag, true);
 	pid = fork();
-	need(pid >= 0, "fork");
 	if (!pid) {
-		inherited->change(at, len, true);
-		if (!inherited->gone)
-			memset(at, 'C', len);
+		if (variant->child < 0) {
+			need(mincore(at, PAGE, &in_core) && errno == ENOMEM, "is in the child");
+			_exit(0);
+		}
+		check_flag(at, variant->flag, false);
+		need(!mprotect(at, len, RW), "mprotect");
+		filled(at, len, variant->child, "not what the child should have");
+		if (variant->how == REGISTRATION) {
+			need(!madvise(at, len, MADV_DONTNEED), "MADV_DONTNEED");
+			filled(at, len, 0, "not zeros");
+		}
+		memset(at, 'C', len);
 		_exit(0);
 	}
-	need(waitpid(pid, &status, 0) == pid && !status, "child: %x", status);
+	await(pid, "child");
 	need(!mprotect(at, len, RW), "mprotect");
 	filled(at, len, 'P', "parent's memory has changed");
-	munmap(at, len);
-}
-
-static void inherit_with_thread(void)
-{
-	start(sleep_for_ever, NULL);
-	inherit();
-}
-
-static void inherit_with_uffd(void)
-{
-	new_uffd(0);
-	inherit();
 }
 
 TEST_F(inherit, alone)
 {
-	inherited = variant;
-	elsewhere(_metadata, inherit);
+	elsewhere(_metadata, inherit, variant);
 }
 
 TEST_F(inherit, thread)
 {
-	inherited = variant;
-	elsewhere(_metadata, inherit_with_thread);
+	inherit_beside = THREAD;
+	elsewhere(_metadata, inherit, variant);
 }
 
 TEST_F(inherit, uffd)
 {
-	inherited = variant;
-	elsewhere(_metadata, inherit_with_uffd);
+	inherit_beside = UFFD_OPEN;
+	elsewhere(_metadata, inherit, variant);
 }
 
 /*
  * A fork() that fails in the middle: it refuses to copy a mapping that is larger than
  * memory and swap, unless the kernel is told to overcommit always or never. Of what is
  * copied before it, and what would be copied behind it, nothing is lost.
+ *
+ *	AROUND          half            half            AROUND
+ *	PPPP.DDDD.LLLL.SSSS.UUUU. RRRRRRRRRRRRRRRRRRRRRR PPPP.DDDD.LLLL.SSSS.PPPP.
+ *
+ * DONTFORK, Locked, Shared and with a Userfaultfd, whose events nobody reads.
  */
 
-#define FAILING 100		/* forks */
+#define AROUND (25 * PAGE)
+
+enum { PLAIN, NOT_COPIED, IN_CORE, COMMONS, WATCHED, NR_AROUND };
 
 static void map_around(char *at, bool uffd)
 {
-	size_t len = 4 * PAGE;
+	const size_t len = 4 * PAGE;
+	int i;
 
-	/* Each has a gap behind it */
-	need(!mprotect(at, len, RW), "mprotect");
-	memset(at, 'P', len);
-	at += len + PAGE;
-	need(!mprotect(at, len, RW), "mprotect");
-	memset(at, 'P', len);
-	need(!madvise(at, len, MADV_DONTFORK), "MADV_DONTFORK");
-	at += len + PAGE;
-	need(!mprotect(at, len, RW), "mprotect");
-	memset(at, 'P', len);
-	need(!mlock(at, len), "mlock");
-	at += len + PAGE;
-	need(mmap(at, len, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at, "mmap");
-	memset(at, 'P', len);
-	at += len + PAGE;
-	need(!mprotect(at, len, RW), "mprotect");
-	memset(at, 'P', len);
-	/* Nobody reads events: there must be none */
-	if (uffd)
-		uffd_register(new_uffd(UFFD_FEATURE_EVENT_FORK), at, len,
-			      UFFDIO_REGISTER_MODE_MISSING);
+	for (i = 0; i < NR_AROUND; i++, at += 5 * PAGE) {
+		need(!mprotect(at, len, RW), "mprotect");
+		if (i == COMMONS)
+			map_pages(at, len, MAP_SHARED | MAP_ANONYMOUS, -1);
+		memset(at, 'P', len);
+		if (i == NOT_COPIED)
+			need(!madvise(at, len, MADV_DONTFORK), "MADV_DONTFORK");
+		if (i == IN_CORE)
+			need(!mlock(at, len), "mlock");
+		if (i == WATCHED && uffd)
+			uffd_register(new_uffd(UFFD_FEATURE_EVENT_FORK), at, len,
+				      UFFDIO_REGISTER_MODE_MISSING);
+	}
 }
-
-#define AROUND (25 * PAGE)
 
 static void check_around(char *at, bool child)
 {
 	int i;
 
-	for (i = 0; i < 5; i++, at += 5 * PAGE) {
-		if (child && i == 1)
-			continue;	/* not copied */
+	for (i = 0; i < NR_AROUND; i++, at += 5 * PAGE) {
+		if (child && i == NOT_COPIED)
+			continue;
 		filled(at, 4 * PAGE, 'P', child ? "child: not as in the parent" : "has changed");
-		if (child && i != 3)
-			memset(at, 'C', 4 * PAGE);
-		else
-			memset(at, 'P', 4 * PAGE);
+		memset(at, child && i != COMMONS ? 'C' : 'P', 4 * PAGE);
 	}
 }
 
-static bool failing_uffd;
-
-static void fork_fails(void)
+static void fork_fails(const void *arg)
 {
-	size_t half, memory = sysconf(_SC_PHYS_PAGES) * PAGE;
-	char *begin, *end, line[128];
-	FILE *f = fopen("/proc/meminfo", "r");
-	int i, status;
-	long kb;
+	const struct _fixture_variant_child *variant = arg;
+	size_t half, memory = sysconf(_SC_PHYS_PAGES) * PAGE + (meminfo_kb("SwapTotal:") << 10);
+	char *begin, *end;
 	pid_t pid;
+	int i;
 
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "SwapTotal: %ld", &kb) == 1)
-			memory += kb << 10;
-	if (f)
-		fclose(f);
+	errno = 0;
+	can(!number("/proc/sys/vm/overcommit_memory"), "the kernel overcommits always, or never");
+	provide(variant->company);
 	/* Each half is allowed, and they are merged */
 	half = (memory / 2 + memory / 16) & -HUGE;
 	begin = mmap(NULL, 2 * (half + AROUND), PROT_NONE, ANON, -1, 0);
 	can(begin != MAP_FAILED, "no room");
 	end = begin + AROUND + 2 * half;
-	map_around(begin, failing_uffd);
+	map_around(begin, variant->uffd);
 	map_around(end, false);
 	can(!mprotect(begin + AROUND, half, RW), "no memory for a half");
 	can(!mprotect(begin + AROUND + half, half, RW), "no memory for the other half");
 
-	for (i = 0; i < FAILING; i++) {
+	for (i = 0; i < 100; i++) {
 		pid = fork();
 		if (!pid)
 			_exit(0);
-		need(pid < 0, "fork() did not fail");
-		need(errno == ENOMEM, "fork: %s", strerror(errno));
+		need(pid < 0 && errno == ENOMEM, "fork: %s", strerror(errno));
 		check_around(begin, false);
 		check_around(end, false);
 	}
-	if (failing_uffd)
+	if (variant->uffd)
 		return;
 	munmap(begin + AROUND, 2 * half);
 	pid = fork();
-	need(pid >= 0, "fork: %s", strerror(errno));
 	if (!pid) {
 		check_around(begin, true);
 		check_around(end, true);
 		_exit(0);
 	}
-	need(waitpid(pid, &status, 0) == pid && !status, "child: %x %s", status, shared->why);
+	await(pid, "child");
 	check_around(begin, false);
 	check_around(end, false);
 }
 
-static void fork_fails_with_thread(void)
-{
-	start(sleep_for_ever, NULL);
-	fork_fails();
-}
-
-FIXTURE(failing)
-{
-};
-
-FIXTURE_VARIANT(failing)
-{
-	void (*run)(void);
-	bool uffd;
-};
-
-FIXTURE_VARIANT_ADD(failing, alone) { fork_fails };
-FIXTURE_VARIANT_ADD(failing, thread) { fork_fails_with_thread };
-FIXTURE_VARIANT_ADD(failing, uffd) { fork_fails, true };
-
-FIXTURE_SETUP(failing)
-{
-	if (number("/proc/sys/vm/overcommit_memory"))
-		SKIP(return, "the kernel overcommits always, or never");
-	share(_metadata);
-}
-
-FIXTURE_TEARDOWN(failing)
-{
-}
-
-TEST_F(failing, in_the_middle)
-{
-	failing_uffd = variant->uffd;
-	elsewhere(_metadata, variant->run);
-}
+/* Alone, and where VMAs are locked; who watches a VMA gets no event of such a fork. */
+FIXTURE_VARIANT_ADD(child, failing) { fork_fails, NOTHING };
+FIXTURE_VARIANT_ADD(child, failing_thread) { fork_fails, THREAD };
+FIXTURE_VARIANT_ADD(child, failing_uffd) { fork_fails, NOTHING, .uffd = true };
 
 /*
  * Two threads write to the same pages, each its own words, while a third forks. One
@@ -863,13 +719,16 @@ static void *write_in_forks(void *arg)
 	return NULL;
 }
 
-static void fork_and_write(void)
+static void fork_and_write(const void *arg)
 {
 	size_t i, len = (WRITTEN + COPIED_LATER) * PAGE;
 	__u64 end;
 	pid_t pid;
 
-	written = map_pages(len, ANON);
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	errno = 0;
+	can(CPU_COUNT(&cpus) >= 2, "needs two CPUs");
+	written = map_pages(NULL, len, ANON, -1);
 	madvise(written, len, MADV_NOHUGEPAGE);
 	for (i = WRITTEN; i < WRITTEN + COPIED_LATER; i++) {
 		written[i * PAGE] = 1;
@@ -883,37 +742,18 @@ static void fork_and_write(void)
 		__atomic_add_fetch(&forks, 1, __ATOMIC_SEQ_CST);
 		syscall(SYS_futex, &forks, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 		pid = fork();
-		need(pid >= 0, "fork: %s", strerror(errno));
 		if (!pid)
 			_exit(0);
 		__atomic_add_fetch(&forks, 1, __ATOMIC_SEQ_CST);
-		need(waitpid(pid, NULL, 0) == pid, "waitpid");
+		await(pid, "child");
 	}
 	note("%u forks, in %lu of them a thread began to write", forks / 2, shared->events);
+	errno = 0;
+	can(shared->events, "race not seen");
 }
 
-FIXTURE(threads)
-{
-};
-
-FIXTURE_SETUP(threads)
-{
-	sched_getaffinity(0, sizeof(cpus), &cpus);
-	if (CPU_COUNT(&cpus) < 2)
-		SKIP(return, "needs two CPUs");
-	share(_metadata);
-}
-
-FIXTURE_TEARDOWN(threads)
-{
-}
-
-TEST_F_TIMEOUT(threads, no_write_lost, test_timeout())
-{
-	elsewhere(_metadata, fork_and_write);
-	if (!shared->events)
-		SKIP(return, "race not seen");
-}
+/* No write is lost. */
+FIXTURE_VARIANT_ADD(child, threads) { fork_and_write, NOTHING };
 
 /*
  * The storm: a target that forks without pause, and has several kinds of memory.
@@ -923,30 +763,37 @@ TEST_F_TIMEOUT(threads, no_write_lost, test_timeout())
 
 #define BY_CHILD 0x80
 
-enum part_id { SMALL, LARGE, COPIED_FILE, SWAPPED, SAME, FILE_ONLY, ZEROS, COMMON, BUSY, NR_PARTS };
+enum {
+	SMALL, LARGE, COPIED_FILE, SWAPPED, SAME, FILE_ONLY, ZEROS, TO_CHILD, FROM_CHILD, BUSY,
+	NR_PARTS,
+};
 
 struct part {
 	const char *name;
+	int flags;		/* of mmap() */
 	unsigned int pages;
 	unsigned int stride;	/* from page to page; 0: 1 */
 	unsigned int every;	/* the parent writes each so many generations; 0: never */
-	bool others;		/* others write */
 	char *at;		/* in tester and target */
 	unsigned int first;	/* number of its first page */
 	__u8 value;
 };
 
 static struct part parts[NR_PARTS] = {
-	[SMALL] = { "anonymous", 8, .every = 1 },
-	[LARGE] = { "huge page", 4, .every = 1, .stride = 128 },
-	[COPIED_FILE] = { "copied file", 2, .every = 1 },
-	[SWAPPED] = { "swapped", 4, .every = 1 },
-	[SAME] = { "mergeable", 8, .every = 16 },
-	[FILE_ONLY] = { "file", 2, .value = 99 },
-	[ZEROS] = { "zero page", 2 },
-	[COMMON] = { "shared", 4, .every = 1 },
-	[BUSY] = { "busy", 4, .others = true },
+	[SMALL] = { "anonymous", ANON, 8, .every = 1 },
+	[LARGE] = { "huge page", ANON, 4, .every = 1, .stride = 128 },
+	[COPIED_FILE] = { "copied file", MAP_PRIVATE, 2, .every = 1 },
+	[SWAPPED] = { "swapped", ANON, 4, .every = 1 },
+	[SAME] = { "mergeable", ANON, 8, .every = 16 },
+	[FILE_ONLY] = { "file", MAP_PRIVATE, 2, .value = 99 },
+	[ZEROS] = { "zero page", ANON, 2 },
+	[TO_CHILD] = { "shared, parent's", MAP_SHARED | MAP_ANONYMOUS, 2, .every = 1 },
+	[FROM_CHILD] = { "shared, child's", MAP_SHARED | MAP_ANONYMOUS, 2, .every = 1 },
+	[BUSY] = { "busy", ANON, 4 },		/* others write */
 };
+
+static struct part *const small = parts + SMALL, *const busy = parts + BUSY;
+static struct part *const to_child = parts + TO_CHILD, *const from_child = parts + FROM_CHILD;
 
 #define MOVING 4		/* pages in two places */
 
@@ -997,7 +844,7 @@ static bool page_is_parents(const char *at, const struct part *p, unsigned int i
 
 	for (off = 0; off < PAGE; off++) {
 		byte = at[off];
-		if (off % 2 ? byte & BY_CHILD && p != parts + COMMON : byte && byte != nr)
+		if (off % 2 ? byte & BY_CHILD && p != from_child : byte && byte != nr)
 			return false;
 	}
 	return true;
@@ -1006,29 +853,21 @@ static bool page_is_parents(const char *at, const struct part *p, unsigned int i
 /* Reserve the same place in tester and target. */
 static void place_parts(void)
 {
-	size_t len = 3 * HUGE;
 	unsigned int nr = 1;
 	struct part *p;
 	char *at;
 
-	at = mmap(NULL, len, PROT_NONE, ANON | MAP_NORESERVE, -1, 0);
+	at = mmap(NULL, 3 * HUGE, PROT_NONE, ANON | MAP_NORESERVE, -1, 0);
 	region = (char *)(((uintptr_t)at + HUGE - 1) & -HUGE);
 	at = region + HUGE;
-	for (p = parts; p < parts + NR_PARTS; p++) {
+	for (p = parts; p < parts + NR_PARTS; nr += p->pages, p++) {
 		p->first = nr;
-		nr += p->pages;
 		p->at = p == parts + LARGE ? region : at;
 		if (p != parts + LARGE)
 			at += part_len(p) + PAGE;
 	}
 	places[0] = at;
 	places[1] = at + MOVING * PAGE;
-}
-
-static void map_part(struct part *p, int flags, int fd)
-{
-	need(mmap(p->at, part_len(p), RW, flags | MAP_FIXED, fd, 0) == p->at, "mmap");
-	madvise(p->at, part_len(p), p == parts + LARGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 static int new_file(const struct part *p, unsigned int value)
@@ -1044,23 +883,39 @@ static int new_file(const struct part *p, unsigned int value)
 	return fd;
 }
 
+FIXTURE(storm)
+{
+	struct target target;
+	struct scenario scenario;
+	struct window window;
+	struct undo undo;
+	pid_t pid[4];
+};
+
+struct setting {
+	const char *path;
+	long value;
+};
+
 /* What is beside the storm. */
-struct beside {
+FIXTURE_VARIANT(storm)
+{
 	void (*prepare)(void);		/* in the target */
 	void (*before)(void);		/* each fork() */
 	void (*after)(void);		/* the child has ended */
 	void (*child)(void);		/* in each child */
 	void (*look)(void);		/* in the parent, while there is a child */
+	bool threads, vfork;		/* for start_tasks() */
 	void (*run)(unsigned int n);	/* in other processes, again and again */
 	unsigned int processes;
-	const struct setting *settings;
+	struct setting settings[4];
 	__u64 uffd_features;
 	bool quiet;			/* the tester does not look into mem */
 	const char *what;		/* shared->events counts */
 	const char *counter;		/* or the change of this file */
 };
 
-static const struct beside *beside;
+static const struct _fixture_variant_storm *beside;
 
 static void event(void)
 {
@@ -1070,13 +925,13 @@ static void event(void)
 static void prepare(struct target *t)
 {
 	struct part *p;
+	int fd;
 
 	me = t;
 	for (p = parts; p < parts + NR_PARTS; p++) {
-		if (p == parts + COPIED_FILE || p == parts + FILE_ONLY)
-			map_part(p, MAP_PRIVATE, new_file(p, p->value));
-		else
-			map_part(p, p == parts + COMMON ? MAP_SHARED | MAP_ANONYMOUS : ANON, -1);
+		fd = p->flags & MAP_ANONYMOUS ? -1 : new_file(p, p->value);
+		map_pages(p->at, part_len(p), p->flags, fd);
+		madvise(p->at, part_len(p), p == parts + LARGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	}
 	madvise(parts[SAME].at, part_len(parts + SAME), MADV_MERGEABLE);
 	t->ctl->lo = (uintptr_t)region;
@@ -1085,37 +940,35 @@ static void prepare(struct target *t)
 		beside->prepare();
 }
 
-static void part_write(struct part *p, unsigned int from, unsigned int to)
+static void part_write(struct part *p)
 {
 	unsigned int i;
 
-	for (i = from; i < to; i++)
+	for (i = 0; i < p->pages; i++)
 		page_write(part_page(p, i), part_word(p, i, p->value));
 }
 
-static void part_check(const struct part *p, unsigned int from, unsigned int to,
-		       unsigned int value, const char *when)
+static void part_check(const struct part *p, unsigned int value, const char *when)
 {
 	const char *at;
 	unsigned int i;
 
-	for (i = from; i < to; i++) {
+	for (i = 0; i < p->pages; i++) {
 		at = part_page(p, i);
 		need(page_is(at, part_word(p, i, value)), "%s %d: %s page %u is %llx, not %llx",
 		     when, getpid(), p->name, i, *(__u64 *)at, part_word(p, i, value));
 	}
 }
 
-static void write_parts(unsigned int generation, bool again)
+static void write_parts(unsigned int generation, bool forked)
 {
 	struct part *p;
 
 	for (p = parts; p < parts + NR_PARTS; p++) {
-		if (!p->every || (generation - 1) % p->every)
+		if (!p->every || (generation - 1) % p->every || (forked && p == from_child))
 			continue;
 		p->value = p->value % 127 + 1;
-		/* If again, the rest of the shared pages is the child's */
-		part_write(p, 0, again && p == parts + COMMON ? p->pages / 2 : p->pages);
+		part_write(p);
 	}
 }
 
@@ -1124,19 +977,8 @@ static void check_parts(unsigned int by, const char *when)
 {
 	const struct part *p;
 
-	for (p = parts; p < parts + NR_PARTS; p++)
-		if (!p->others && p != parts + COMMON)
-			part_check(p, 0, p->pages, p->value | by, when);
-}
-
-static __u64 pagemap(const char *at)
-{
-	int fd = maps_open_file(getpid(), "pagemap");
-	__u64 pme = 0;
-
-	need(pread(fd, &pme, 8, (uintptr_t)at / PAGE * 8) == 8, "pagemap");
-	close(fd);
-	return pme;
+	for (p = parts; p < to_child; p++)
+		part_check(p, p->value | by, when);
 }
 
 /* Nobody touched what follows the first page of the huge one. */
@@ -1146,8 +988,8 @@ static void count_special_pages(bool fresh)
 	unsigned int i;
 
 	for (i = 0; i < p->pages; i++)
-		shared->swapped += !!(pagemap(part_page(p, i)) & PM_SWAP);
-	shared->huge += fresh && pagemap(parts[LARGE].at + PAGE) & PM_PRESENT;
+		shared->swapped += !!(pagemap_entry(getpid(), part_page(p, i)) & PM_SWAP);
+	shared->huge += fresh && pagemap_entry(getpid(), parts[LARGE].at + PAGE) & PM_PRESENT;
 }
 
 /* Run also where the target does not. */
@@ -1158,47 +1000,42 @@ static void spread(void)
 
 static void child_main(__u32 generation)
 {
-	static char busy[4 * PAGE];
-	struct part *p, *common = parts + COMMON;
-	__u8 at_fork = common->value;
-	unsigned int i, half = common->pages / 2;
+	static char first[4 * PAGE];	/* busy pages */
+	struct part *p;
+	unsigned int i;
 
 	me = NULL;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	spread();
 	check_parts(0, "new child");
-	part_check(common, half, 2 * half, at_fork, "new child");
-	for (i = 0; i < 4; i++) {
-		memcpy(busy + i * PAGE, part_page(parts + BUSY, i), PAGE);
-		need(page_is_parents(busy + i * PAGE, parts + BUSY, i), "busy page %d in child", i);
-	}
+	part_check(from_child, from_child->value, "new child");
+	memcpy(first, busy->at, sizeof(first));
+	for (i = 0; i < 4; i++)
+		need(page_is_parents(first + i * PAGE, busy, i), "busy page %d in child", i);
 	if (beside->child)
 		beside->child();
-	for (p = parts; p < parts + NR_PARTS; p++) {
-		if (p == parts + BUSY)
+	for (p = parts; p < busy; p++) {
+		if (p == to_child)
 			continue;
 		p->value |= BY_CHILD;
-		part_write(p, p == common ? half : 0, p->pages);
+		part_write(p);
 	}
 	check_parts(BY_CHILD, "child");
 	while (__atomic_load_n(&shared->done, __ATOMIC_SEQ_CST) != generation)
 		syscall(SYS_futex, &shared->done, FUTEX_WAIT, generation - 1, NULL, NULL, 0);
 	check_parts(BY_CHILD, "old child");
-	part_check(common, 0, half, at_fork % 127 + 1, "old child");
-	need(!memcmp(busy, parts[BUSY].at, sizeof(busy)), "busy pages changed in the child");
-	parts[BUSY].value = BY_CHILD;
-	part_write(parts + BUSY, 0, parts[BUSY].pages);
+	part_check(to_child, to_child->value % 127 + 1, "old child");
+	need(!memcmp(first, busy->at, sizeof(first)), "busy pages changed in the child");
+	busy->value = BY_CHILD;
+	part_write(busy);
 	_exit(0);
 }
 
 static void step_fork(struct target *t, unsigned int n)
 {
-	const struct part *common = parts + COMMON;
 	static __u32 generation;
 	unsigned int i;
-	__u8 at_fork;
 	bool fresh;
-	int status;
 	pid_t pid;
 
 	fresh = generation++ % 16 == 0;
@@ -1206,13 +1043,11 @@ static void step_fork(struct target *t, unsigned int n)
 	if (fresh)
 		madvise(parts[LARGE].at, HUGE, MADV_DONTNEED);
 	write_parts(generation, false);
-	at_fork = common->value;
 	if (beside->before)
 		beside->before();
 	madvise(parts[SWAPPED].at, part_len(parts + SWAPPED), MADV_PAGEOUT);
 	count_special_pages(fresh);
 	pid = fork();
-	need(pid >= 0, "fork: %s", strerror(errno));
 	if (!pid)
 		child_main(generation);
 	check_parts(0, "new parent");
@@ -1222,16 +1057,18 @@ static void step_fork(struct target *t, unsigned int n)
 	check_parts(0, "parent");
 	__atomic_store_n(&shared->done, generation, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &shared->done, FUTEX_WAKE, 1, NULL, NULL, 0);
-	need(waitpid(pid, &status, __WALL) == pid && !status, "child's status is %x", status);
+	await(pid, "child");
 	check_parts(0, "old parent");
-	part_check(common, 0, common->pages / 2, common->value, "old parent");
-	part_check(common, common->pages / 2, common->pages, at_fork | BY_CHILD, "old parent");
+	part_check(to_child, to_child->value, "old parent");
+	part_check(from_child, from_child->value | BY_CHILD, "old parent");
 	if (beside->after)
 		beside->after();
-	for (i = 0; i < parts[BUSY].pages; i++)
-		need(page_is_parents(part_page(parts + BUSY, i), parts + BUSY, i),
-		     "busy page %u in the parent", i);
+	for (i = 0; i < busy->pages; i++)
+		need(page_is_parents(part_page(busy, i), busy, i), "busy page %u in the parent", i);
 }
+
+/* Nothing, and the control: a fork that is alone. */
+FIXTURE_VARIANT_ADD(storm, nothing) { .quiet = true };
 
 /*
  * Beside it: readers.
@@ -1239,42 +1076,36 @@ static void step_fork(struct target *t, unsigned int n)
 
 static char text[1 << 20];
 
-static ssize_t slurp(pid_t pid, const char *name, char *to, size_t size)
+static ssize_t slurp(const char *name)
 {
-	int fd = maps_open_file(pid, name);
+	int fd = maps_open_file(me->pid, name);
 	ssize_t n, len = 0;
 
-	while ((n = read(fd, to + len, size - len)) > 0)
+	while ((n = read(fd, text + len, sizeof(text) - len)) > 0)
 		len += n;
 	close(fd);
-	return n < 0 ? -1 : len;
+	need(!n && len, "%s: %s", name, strerror(errno));
+	return len;
 }
 
 static void read_text(const char *name)
 {
-	need(slurp(me->pid, name, text, sizeof(text)) > 0, "%s: %s", name, strerror(errno));
+	slurp(name);
 }
 
-/* The target was forked by this process, or this one is another child. */
+/* The parent's VMAs, arguments and environment never change. */
 static void read_same(const char *name)
 {
-	static char own[65536];
-	ssize_t len = slurp(getpid(), name, own, sizeof(own));
+	static char first[3][65536];
+	static ssize_t len[3];
+	int i = *name == 'm' ? 0 : *name == 'c' ? 1 : 2;
+	ssize_t n = slurp(name);
 
-	need(len >= 0 && slurp(me->pid, name, text, sizeof(text)) == len &&
-	     !memcmp(own, text, len), "other %s", name);
-}
-
-/* The parent's VMAs never change. */
-static void read_maps(const char *name)
-{
-	static char first[65536];
-	static ssize_t len;
-
-	if (!len)
-		len = slurp(me->pid, name, first, sizeof(first));
-	need(len > 0 && slurp(me->pid, name, text, sizeof(text)) == len &&
-	     !memcmp(first, text, len), "other %s", name);
+	if (!len[i]) {
+		len[i] = n;
+		memcpy(first[i], text, n);
+	}
+	need(len[i] == n && !memcmp(first[i], text, n), "other %s", name);
 }
 
 static void read_pagemap(const char *name)
@@ -1308,12 +1139,15 @@ static void query_maps(const char *name)
 {
 	int fd = maps_open_file(me->pid, name);
 	struct maps_line line;
-	int i, ret;
+	const struct part *p;
+	int ret;
 
-	for (i = 0; i < NR_PARTS; i++) {
-		ret = maps_query(fd, 0, (uintptr_t)parts[i].at, &line);
-		need(ret == -ENOTTY || (ret == 1 && line.start == (uintptr_t)parts[i].at),
-		     "PROCMAP_QUERY of %s: %d", parts[i].name, ret);
+	/* Two parts may be one mapping where there are no huge pages */
+	for (p = parts; p < parts + NR_PARTS; p++) {
+		ret = maps_query(fd, 0, (uintptr_t)p->at, &line);
+		need(ret == -ENOTTY || (ret == 1 && line.start <= (uintptr_t)p->at &&
+					line.end >= (uintptr_t)p->at + part_len(p)),
+		     "PROCMAP_QUERY of %s: %d", p->name, ret);
 	}
 	close(fd);
 }
@@ -1321,27 +1155,22 @@ static void query_maps(const char *name)
 /* Return what is wrong, or NULL. */
 static const char *look_at_mem(pid_t pid)
 {
-	int i, fd = maps_open_file(pid, "mem");
+	int fd = maps_open_file(pid, "mem");
+	const char *why = NULL;
 	const struct part *p;
 	char page[PAGE];
+	unsigned int i;
 
-	for (p = parts; p < parts + NR_PARTS; p++) {
-		for (i = 0; i < (int)p->pages; i++) {
-			/* userfaultfd may have a page that is missing */
-			if (pread(fd, page, PAGE, (uintptr_t)part_page(p, i)) != PAGE) {
-				if (p->others && errno == EIO)
-					continue;
-				close(fd);
-				return "cannot read mem";
-			}
-			if (!page_is_parents(page, p, i)) {
-				close(fd);
-				return p->name;
-			}
+	for (p = parts; !why && p < parts + NR_PARTS; p++) {
+		for (i = 0; !why && i < p->pages; i++) {
+			if (pread(fd, page, PAGE, (uintptr_t)part_page(p, i)) == PAGE)
+				why = page_is_parents(page, p, i) ? NULL : p->name;
+			else if (p != busy || errno != EIO)	/* userfaultfd may have it */
+				why = "cannot read mem";
 		}
 	}
 	close(fd);
-	return NULL;
+	return why;
 }
 
 static void read_mem(const char *name)
@@ -1351,24 +1180,17 @@ static void read_mem(const char *name)
 	need(!why, "%s: not the parent's bytes: %s", name, why);
 }
 
-static const struct {
-	const char *name;
-	void (*read)(const char *name);
-} files[] = {
-	{ "maps", read_maps },
-	{ "mem", read_mem },
-	{ "smaps", read_text },
-	{ "pagemap", read_pagemap },
-	{ "cmdline", read_same },
-	{ "smaps_rollup", read_text },
-	{ "maps", query_maps },
-	{ "environ", read_same },
-	{ "numa_maps", read_text },
-	{ "pagemap", scan_pagemap },
-};
-
 static void run_readers(unsigned int n)
 {
+	static const struct {
+		const char *name;
+		void (*read)(const char *name);
+	} files[] = {
+		{ "maps", read_same }, { "mem", read_mem }, { "smaps", read_text },
+		{ "pagemap", read_pagemap }, { "cmdline", read_same },
+		{ "smaps_rollup", read_text }, { "maps", query_maps }, { "environ", read_same },
+		{ "numa_maps", read_text }, { "pagemap", scan_pagemap },
+	};
 	unsigned int i = (n + getpid()) % ARRAY_SIZE(files);
 	char path[64];
 
@@ -1379,15 +1201,14 @@ static void run_readers(unsigned int n)
 	event();
 }
 
-static const struct beside beside_nothing = { .quiet = true };
-
-static const struct beside beside_readers = {
-	.run = run_readers, .processes = 4, .what = "reads",
+/* A fork is alone if it begins when nobody reads. */
+FIXTURE_VARIANT_ADD(storm, reader) {
+	.run = run_readers, .processes = 1, .quiet = true, .what = "reads",
 };
 
-/* A fork is alone if it begins when nobody reads. */
-static const struct beside beside_reader = {
-	.run = run_readers, .processes = 1, .quiet = true, .what = "reads",
+/* Readers see the bytes, and the mappings, of the parent only. */
+FIXTURE_VARIANT_ADD(storm, readers) {
+	.run = run_readers, .processes = 4, .what = "reads",
 };
 
 /*
@@ -1399,30 +1220,27 @@ enum { PARENTS_WORD, MEMS_WORD, PTRACES_WORD };
 
 static void write_busy_words(void)
 {
-	struct part *p = parts + BUSY;
 	unsigned int i;
 
-	p->value = p->value % 127 + 1;
-	for (i = 0; i < p->pages; i++)
-		*(__u64 *)part_page(p, i) = part_word(p, i, p->value);
+	busy->value = busy->value % 127 + 1;
+	for (i = 0; i < busy->pages; i++)
+		*(__u64 *)part_page(busy, i) = part_word(busy, i, busy->value);
 }
 
 static void check_busy_words(void)
 {
-	const struct part *p = parts + BUSY;
 	unsigned int i;
 
-	for (i = 0; i < p->pages; i++)
-		need(*(__u64 *)part_page(p, i) == part_word(p, i, p->value),
+	for (i = 0; i < busy->pages; i++)
+		need(*(__u64 *)part_page(busy, i) == part_word(busy, i, busy->value),
 		     "what the parent wrote into busy page %u is lost", i);
 }
 
 static void run_mem_writer(unsigned int n)
 {
-	const struct part *p = parts + BUSY;
-	unsigned int i = n % p->pages;
-	__u64 got, word = part_word(p, i, n % 127 + 1);
-	uintptr_t at = (uintptr_t)part_page(p, i) + MEMS_WORD * 8;
+	unsigned int i = n % busy->pages;
+	__u64 got, word = part_word(busy, i, n % 127 + 1);
+	uintptr_t at = (uintptr_t)part_page(busy, i) + MEMS_WORD * 8;
 	char path[64];
 	int fd;
 
@@ -1442,10 +1260,9 @@ static void run_mem_writer(unsigned int n)
 
 static void run_ptrace(unsigned int n)
 {
-	const struct part *p = parts + BUSY;
-	unsigned int i = n % p->pages;
-	__u64 word = part_word(p, i, n % 127 + 1);
-	char *at = part_page(p, i) + PTRACES_WORD * 8;
+	unsigned int i = n % busy->pages;
+	__u64 word = part_word(busy, i, n % 127 + 1);
+	char *at = part_page(busy, i) + PTRACES_WORD * 8;
 	static unsigned int nr_in_step;
 	static __u64 past[4], step;
 	int status;
@@ -1490,33 +1307,20 @@ static void run_madvise(unsigned int n)
 	close(pidfd);
 }
 
-static const struct beside beside_mem_writer = {
+/* What the file mem writes, or PTRACE_POKEDATA, is not lost, and not in the child. */
+FIXTURE_VARIANT_ADD(storm, mem_writer) {
 	.before = write_busy_words, .after = check_busy_words, .run = run_mem_writer,
 	.processes = 1, .what = "writes",
 };
 
-static const struct beside beside_ptrace = {
+FIXTURE_VARIANT_ADD(storm, ptrace) {
 	.before = write_busy_words, .after = check_busy_words, .run = run_ptrace,
 	.processes = 1, .what = "PEEK and POKE",
 };
 
-static const struct beside beside_madvise = {
+/* Pages that are made huge, paged out or merged meanwhile have the same bytes. */
+FIXTURE_VARIANT_ADD(storm, madvise) {
 	.run = run_madvise, .processes = 1, .what = "madvise() by another",
-};
-
-struct setting {
-	const char *path;
-	long value;
-};
-
-static const struct setting ksm_settings[] = {
-	{ KSM "sleep_millisecs", 0 }, { KSM "pages_to_scan", 1000 }, { KSM "run", 1 }, {}
-};
-
-static const struct setting khugepaged_settings[] = {
-	{ THP "khugepaged/scan_sleep_millisecs", 0 },
-	{ THP "khugepaged/alloc_sleep_millisecs", 0 },
-	{ THP "khugepaged/pages_to_scan", 4096 }, {}
 };
 
 static void look_for_merged(unsigned int n)
@@ -1528,103 +1332,91 @@ static void look_for_merged(unsigned int n)
 		event();
 }
 
-static const struct beside beside_ksm = {
-	.run = look_for_merged, .processes = 1, .settings = ksm_settings,
-	.what = "saw merged pages",
+FIXTURE_VARIANT_ADD(storm, ksm) {
+	.run = look_for_merged, .processes = 1, .what = "saw merged pages", .settings = {
+		{ KSM "sleep_millisecs", 0 }, { KSM "pages_to_scan", 1000 }, { KSM "run", 1 },
+	},
 };
 
-static const struct beside beside_khugepaged = {
-	.settings = khugepaged_settings, .what = "collapsed",
-	.counter = THP "khugepaged/pages_collapsed",
+FIXTURE_VARIANT_ADD(storm, khugepaged) {
+	.what = "collapsed", .counter = THP "khugepaged/pages_collapsed", .settings = {
+		{ THP "khugepaged/scan_sleep_millisecs", 0 },
+		{ THP "khugepaged/alloc_sleep_millisecs", 0 },
+		{ THP "khugepaged/pages_to_scan", 4096 },
+	},
 };
 
 /*
  * Beside it: other tasks of the parent, which come and go. Each has one busy page.
  */
 
-static void touch_busy_page(unsigned int i)
+static int touch_busy_page(void *arg)
 {
-	char *at = part_page(parts + BUSY, i);
+	unsigned int n, i = (uintptr_t)arg;
+	char *at = part_page(busy, i);
 	static __u32 seed[2] = { 1, 2 };
-	unsigned int n = next_random(seed + i) % 16;
 
 	spread();
-	for (; n; n--) {
+	for (n = next_random(seed + i) % 16; n; n--) {
 		madvise(at, PAGE, MADV_DONTNEED);
-		page_write(at, part_word(parts + BUSY, i, n));
+		page_write(at, part_word(busy, i, n));
 		event();
 	}
+	return 0;
 }
 
 static void *touch_in_thread(void *arg)
 {
-	touch_busy_page((uintptr_t)arg);
-	return NULL;
-}
+	pid_t pid = beside->vfork ? vfork() : 0;
 
-static void *touch_in_vfork(void *arg)
-{
-	pid_t pid = vfork();
-
-	if (!pid) {
-		touch_busy_page((uintptr_t)arg);
+	if (!pid)
+		touch_busy_page(arg);
+	if (!pid && beside->vfork)
 		_exit(0);
-	}
-	waitpid(pid, NULL, 0);
+	if (pid)
+		waitpid(pid, NULL, 0);
 	return NULL;
-}
-
-static int touch_in_clone(void *arg)
-{
-	touch_busy_page((uintptr_t)arg);
-	return 0;
 }
 
 static pthread_t threads[2];
 static pid_t clones[2];
 
-static void start_threads(void)
+static void start_tasks(void)
 {
-	threads[0] = start(touch_in_thread, (void *)0);
-	threads[1] = start(touch_in_thread, (void *)1);
+	uintptr_t i;
+
+	for (i = 0; i < 2; i++) {
+		if (beside->threads)
+			threads[i] = start(touch_in_thread, (void *)i);
+		else
+			clones[i] = start_clone(touch_busy_page, 0, i);
+	}
 }
 
-static void start_vforks(void)
-{
-	threads[0] = start(touch_in_vfork, (void *)0);
-	threads[1] = start(touch_in_vfork, (void *)1);
-}
-
-static void join_threads(void)
-{
-	pthread_join(threads[0], NULL);
-	pthread_join(threads[1], NULL);
-}
-
-static void start_clones(void)
-{
-	clones[0] = start_clone(touch_in_clone, 0, 0);
-	clones[1] = start_clone(touch_in_clone, 0, 1);
-}
-
-static void wait_for_clones(void)
+static void end_tasks(void)
 {
 	int i;
 
-	for (i = 0; i < 2; i++)
-		need(waitpid(clones[i], NULL, 0) == clones[i], "waitpid");
+	for (i = 0; i < 2; i++) {
+		if (beside->threads)
+			pthread_join(threads[i], NULL);
+		else
+			await(clones[i], "clone");
+	}
 }
 
-static const struct beside beside_threads = {
-	.before = start_threads, .after = join_threads, .what = "page faults",
+/* Threads, children by vfork() and tasks with CLONE_VM write to the parent only. */
+FIXTURE_VARIANT_ADD(storm, threads) {
+	.before = start_tasks, .after = end_tasks, .threads = true, .what = "page faults",
 };
 
-static const struct beside beside_vforks = {
-	.before = start_vforks, .after = join_threads, .what = "page faults",
+FIXTURE_VARIANT_ADD(storm, vforks) {
+	.before = start_tasks, .after = end_tasks, .threads = true, .vfork = true,
+	.what = "page faults",
 };
 
-static const struct beside beside_clones = {
-	.before = start_clones, .after = wait_for_clones, .what = "page faults",
+FIXTURE_VARIANT_ADD(storm, clones) {
+	.before = start_tasks, .after = end_tasks, .what = "page faults",
 };
 
 /*
@@ -1645,10 +1437,8 @@ static __u32 *io_ring(__u32 offset)
 
 static void prepare_io(void)
 {
-	const struct part *p = parts + BUSY;
-
-	io.file = new_file(p, 42);
-	io.fd = syscall(SYS_io_uring_setup, p->pages, &io.params);
+	io.file = new_file(busy, 42);
+	io.fd = syscall(SYS_io_uring_setup, busy->pages, &io.params);
 	can(io.fd >= 0 && io.params.features & IORING_FEAT_SINGLE_MMAP, "no io_uring");
 	io.rings = mmap(NULL, PAGE, RW, MAP_SHARED, io.fd, IORING_OFF_SQ_RING);
 	io.sqes = mmap(NULL, PAGE, RW, MAP_SHARED, io.fd, IORING_OFF_SQES);
@@ -1657,19 +1447,18 @@ static void prepare_io(void)
 
 static void submit_reads(void)
 {
-	const struct part *p = parts + BUSY;
 	unsigned int i;
 
-	madvise(p->at, part_len(p), MADV_DONTNEED);
-	for (i = 0; i < p->pages; i++) {
+	madvise(busy->at, part_len(busy), MADV_DONTNEED);
+	for (i = 0; i < busy->pages; i++) {
 		io.sqes[i] = (struct io_uring_sqe) {
 			.opcode = IORING_OP_READ, .flags = IOSQE_ASYNC, .fd = io.file,
-			.addr = (uintptr_t)part_page(p, i), .off = i * PAGE, .len = PAGE,
+			.addr = (uintptr_t)part_page(busy, i), .off = i * PAGE, .len = PAGE,
 		};
 		io_ring(io.params.sq_off.array)[i] = i;
 	}
-	__atomic_fetch_add(io_ring(io.params.sq_off.tail), p->pages, __ATOMIC_RELEASE);
-	need(syscall(SYS_io_uring_enter, io.fd, p->pages, 0, 0, NULL, 0) == p->pages,
+	__atomic_fetch_add(io_ring(io.params.sq_off.tail), busy->pages, __ATOMIC_RELEASE);
+	need(syscall(SYS_io_uring_enter, io.fd, busy->pages, 0, 0, NULL, 0) == busy->pages,
 	     "io_uring_enter");
 }
 
@@ -1677,18 +1466,19 @@ static void wait_for_reads(void)
 {
 	const struct io_uring_cqe *cqes = (void *)io_ring(io.params.cq_off.cqes);
 	__u32 head = *io_ring(io.params.cq_off.head), mask = *io_ring(io.params.cq_off.ring_mask);
-	const struct part *p = parts + BUSY;
+	__u32 *tail = io_ring(io.params.cq_off.tail);
 	unsigned int i;
 
-	while (__atomic_load_n(io_ring(io.params.cq_off.tail), __ATOMIC_ACQUIRE) - head < p->pages)
-		syscall(SYS_io_uring_enter, io.fd, 0, p->pages, IORING_ENTER_GETEVENTS, NULL, 0);
-	for (i = 0; i < p->pages; i++, event())
+	while (__atomic_load_n(tail, __ATOMIC_ACQUIRE) - head < busy->pages)
+		syscall(SYS_io_uring_enter, io.fd, 0, busy->pages, IORING_ENTER_GETEVENTS, NULL, 0);
+	for (i = 0; i < busy->pages; i++, event())
 		need(cqes[(head + i) & mask].res == PAGE, "IORING_OP_READ");
-	__atomic_store_n(io_ring(io.params.cq_off.head), head + p->pages, __ATOMIC_RELEASE);
-	part_check(p, 0, p->pages, 42, "read by io_uring");
+	__atomic_store_n(io_ring(io.params.cq_off.head), head + busy->pages, __ATOMIC_RELEASE);
+	part_check(busy, 42, "read by io_uring");
 }
 
-static const struct beside beside_io_uring = {
+/* What a worker read is in the parent, as a whole. */
+FIXTURE_VARIANT_ADD(storm, io_uring) {
 	.prepare = prepare_io, .before = submit_reads, .after = wait_for_reads,
 	.what = "reads by workers",
 };
@@ -1706,23 +1496,19 @@ static unsigned int moving_value;
 /* Only in one of the two places, this time. */
 static char *where_is(unsigned int i)
 {
-	char *at, *found = NULL;
-	int place;
+	const __u64 mapped = PM_PRESENT | PM_SWAP;
+	bool in[2];
+	int n;
 
-	for (place = 0; place < 2; place++) {
-		at = places[place] + i * PAGE;
-		if (!(pagemap(at) & (PM_PRESENT | PM_SWAP)))
-			continue;
-		need(!found, "moving page %u is in both places", i);
-		found = at;
-	}
-	need(found, "moving page %u is lost", i);
-	return found;
+	for (n = 0; n < 2; n++)
+		in[n] = pagemap_entry(getpid(), places[n] + i * PAGE) & mapped;
+	need(in[0] != in[1], "moving page %u is %s", i, in[0] ? "in both places" : "lost");
+	return places[in[1]] + i * PAGE;
 }
 
 static void discard_busy(void)
 {
-	madvise(parts[BUSY].at, part_len(parts + BUSY), MADV_DONTNEED);
+	madvise(busy->at, part_len(busy), MADV_DONTNEED);
 }
 
 /* What is missing is not the monitor's any more, or will soon not be: zeros. */
@@ -1788,27 +1574,25 @@ static void *move_for_ever(void *arg)
 			(uintptr_t)places[i % 2 == 0] + off, (uintptr_t)places[i % 2] + off, PAGE,
 		};
 
-		if (uffd_try(shared->uffd, UFFDIO_MOVE, &move))
-			shared->moved++;
+		shared->moved += uffd_try(shared->uffd, UFFDIO_MOVE, &move);
 	}
 	return NULL;
 }
 
 static void prepare_uffd(void)
 {
-	const struct part *p = parts + BUSY;
 	size_t len = 2 * MOVING * PAGE;
 	unsigned int i;
 	int fd;
 
-	need(mmap(places[0], len, RW, ANON | MAP_FIXED, -1, 0) == places[0], "mmap");
+	map_pages(places[0], len, ANON, -1);
 	madvise(places[0], len, MADV_NOHUGEPAGE);
 	moving_value = 1;
 	for (i = 0; i < MOVING; i++)
 		page_write(places[0] + i * PAGE, full_of(moving_value, i));
 	fd = new_uffd(UFFD_FEATURE_PAGEFAULT_FLAG_WP | beside->uffd_features);
-	uffd_register(fd, parts[SMALL].at, part_len(parts + SMALL), UFFDIO_REGISTER_MODE_WP);
-	uffd_register(fd, p->at, part_len(p), UFFDIO_REGISTER_MODE_MISSING);
+	uffd_register(fd, small->at, part_len(small), UFFDIO_REGISTER_MODE_WP);
+	uffd_register(fd, busy->at, part_len(busy), UFFDIO_REGISTER_MODE_MISSING);
 	uffd_register(fd, places[0], len, UFFDIO_REGISTER_MODE_MISSING);
 	shared->uffd = fd;
 	if (beside->uffd_features & UFFD_FEATURE_MOVE)
@@ -1817,7 +1601,6 @@ static void prepare_uffd(void)
 
 static void run_monitor(unsigned int n)
 {
-	const struct part *p = parts + BUSY;
 	static char page[PAGE];
 	static int uffd = -1;
 	unsigned int i;
@@ -1827,19 +1610,18 @@ static void run_monitor(unsigned int n)
 			       shared->uffd, 0);
 	can(uffd >= 0, "no pidfd_getfd()");
 	monitor_events(uffd);
-	for (i = 0; i < p->pages; i++) {
-		uintptr_t at = (uintptr_t)part_page(p, i);
+	for (i = 0; i < busy->pages; i++) {
+		uintptr_t at = (uintptr_t)part_page(busy, i);
 		struct uffdio_copy copy = { at, (uintptr_t)page, PAGE };
 		struct uffdio_zeropage zero = { { at, PAGE } };
 
-		page_write(page, part_word(p, i, n % 127 + 1));
-		if ((n + i) % 2 ? uffd_try(uffd, UFFDIO_COPY, &copy) :
-				  uffd_try(uffd, UFFDIO_ZEROPAGE, &zero))
-			shared->filled++;
+		page_write(page, part_word(busy, i, n % 127 + 1));
+		shared->filled += (n + i) % 2 ? uffd_try(uffd, UFFDIO_COPY, &copy) :
+						uffd_try(uffd, UFFDIO_ZEROPAGE, &zero);
 	}
 	for (i = 0; i < 2; i++) {
 		struct uffdio_writeprotect wp = {
-			{ (uintptr_t)parts[SMALL].at, part_len(parts + SMALL) },
+			{ (uintptr_t)small->at, part_len(small) },
 			i ? 0 : UFFDIO_WRITEPROTECT_MODE_WP,
 		};
 
@@ -1868,17 +1650,18 @@ static void count_filled(void)
 	.look = parent_has_moving, .after = count_filled, .run = run_monitor,		\
 	.processes = 1, .quiet = true, .what = "forks while pages were filled, and moved"
 
-static const struct beside beside_uffd = { BESIDE_UFFD };
+/* No page is lost, or in two places, with each kind of event and without. */
+FIXTURE_VARIANT_ADD(storm, uffd) { BESIDE_UFFD };
 
-static const struct beside beside_uffd_event = {
+FIXTURE_VARIANT_ADD(storm, uffd_event) {
 	BESIDE_UFFD, .uffd_features = UFFD_FEATURE_EVENT_FORK,
 };
 
-static const struct beside beside_uffd_move = {
+FIXTURE_VARIANT_ADD(storm, uffd_move) {
 	BESIDE_UFFD, .uffd_features = UFFD_FEATURE_MOVE,
 };
 
-static const struct beside beside_uffd_move_event = {
+FIXTURE_VARIANT_ADD(storm, uffd_move_event) {
 	BESIDE_UFFD, .uffd_features = UFFD_FEATURE_MOVE | UFFD_FEATURE_EVENT_FORK,
 };
 
@@ -1886,91 +1669,40 @@ static const struct beside beside_uffd_move_event = {
  * Running it.
  */
 
-#define MOST_PROCESSES 4
-#define MOST_SETTINGS 4
-
-FIXTURE(storm)
-{
-	struct target target;
-	struct scenario scenario;
-	struct window window;
-	pid_t pid[MOST_PROCESSES];
-	long was[MOST_SETTINGS];
-	bool swap;
-};
-
-FIXTURE_VARIANT(storm)
-{
-	const struct beside *beside;
-};
-
-FIXTURE_VARIANT_ADD(storm, nothing) { &beside_nothing };
-FIXTURE_VARIANT_ADD(storm, reader) { &beside_reader };
-FIXTURE_VARIANT_ADD(storm, readers) { &beside_readers };
-FIXTURE_VARIANT_ADD(storm, mem_writer) { &beside_mem_writer };
-FIXTURE_VARIANT_ADD(storm, ptrace) { &beside_ptrace };
-FIXTURE_VARIANT_ADD(storm, madvise) { &beside_madvise };
-FIXTURE_VARIANT_ADD(storm, ksm) { &beside_ksm };
-FIXTURE_VARIANT_ADD(storm, khugepaged) { &beside_khugepaged };
-FIXTURE_VARIANT_ADD(storm, threads) { &beside_threads };
-FIXTURE_VARIANT_ADD(storm, vforks) { &beside_vforks };
-FIXTURE_VARIANT_ADD(storm, clones) { &beside_clones };
-FIXTURE_VARIANT_ADD(storm, io_uring) { &beside_io_uring };
-FIXTURE_VARIANT_ADD(storm, uffd) { &beside_uffd };
-FIXTURE_VARIANT_ADD(storm, uffd_event) { &beside_uffd_event };
-FIXTURE_VARIANT_ADD(storm, uffd_move) { &beside_uffd_move };
-FIXTURE_VARIANT_ADD(storm, uffd_move_event) { &beside_uffd_move_event };
-
-static void undo_settings(const long *was)
-{
-	const struct setting *s;
-
-	for (s = beside->settings; s && s->path; s++, was++)
-		if (*was >= 0)
-			set_number(s->path, *was);
-}
-
 FIXTURE_SETUP(storm)
 {
 	const struct setting *s;
 	const char *why;
-	int i;
 
-	beside = variant->beside;
-	memset(self->was, 0xff, sizeof(self->was));
+	beside = variant;
 	if (!share(_metadata))
 		return;
-	for (i = 0, s = beside->settings; s && s->path; s++, i++) {
-		self->was[i] = number(s->path);
-		if (set_number(s->path, s->value))
+	for (s = beside->settings; s->path; s++) {
+		if (set_for_now(&self->undo, s->path, s->value))
 			continue;
-		undo_settings(self->was);
+		undo_all(&self->undo);
 		SKIP(return, "cannot set %s", s->path);
 	}
-	why = provide_swap(&self->swap);
+	why = provide_swap(&self->undo.swap);
 	if (why)
 		note("%s", why);
 	place_parts();
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	self->scenario = (struct scenario) {
-		.prepare = prepare, .step = step_fork, .nr_states = 1,
-	};
+	self->scenario = (struct scenario) { prepare, step_fork, .nr_states = 1 };
 	ASSERT_EQ(0, target_start(&self->target, &self->scenario));
 }
 
 FIXTURE_TEARDOWN(storm)
 {
-	int i;
+	unsigned int i;
 
 	if (self->target.ctl)
 		target_end(&self->target);
-	for (i = 0; i < MOST_PROCESSES && self->pid[i] > 0; i++) {
+	for (i = 0; i < ARRAY_SIZE(self->pid) && self->pid[i] > 0; i++) {
 		kill(self->pid[i], SIGKILL);
 		waitpid(self->pid[i], NULL, 0);
 	}
-	undo_settings(self->was);
-	if (self->swap)
-		EXPECT_TRUE(end_swap());
+	EXPECT_TRUE(undo_all(&self->undo));
 }
 
 static pid_t start_beside(struct target *t)
@@ -2002,8 +1734,8 @@ static int pass_mem(struct window *w, void *arg)
 TEST_F_TIMEOUT(storm, bytes, test_timeout())
 {
 	long before[NR_COUNTERS] = {}, after[NR_COUNTERS] = {}, begin = 0;
+	enum race_result result = RACE_FAILED;
 	struct target *t = &self->target;
-	enum race_result result;
 	unsigned long forks;
 	bool counters;
 	unsigned int i;
@@ -2026,13 +1758,13 @@ TEST_F_TIMEOUT(storm, bytes, test_timeout())
 			ASSERT_LT(0, self->pid[i]);
 		}
 		result = race_run(t, &self->window, duration_ms(), pass_mem, t);
-	} else {
-		result = RACE_FAILED;
 	}
 	if (shared->skip[0])
 		SKIP(return, "%s", shared->skip);
 	read_counters(after);
 	ASSERT_STREQ("", shared->why);
+	for (i = 0; i < beside->processes; i++)
+		ASSERT_EQ(0, waitpid(self->pid[i], NULL, WNOHANG));
 	if (!race_verdict(_metadata, &self->window, result))
 		return;
 	if (beside->counter)
@@ -2052,7 +1784,9 @@ TEST_F_TIMEOUT(storm, bytes, test_timeout())
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], EXEC_COUNT))
-		return exec_main(atoi(argv[2]));
+	if (argc == 3 && !strcmp(argv[1], EXEC_COUNT)) {
+		attach(atoi(argv[2]));
+		return shared == MAP_FAILED ? 1 : clone_counts(NULL);
+	}
 	return test_harness_run(argc, argv);
 }

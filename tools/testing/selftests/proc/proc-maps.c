@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* See proc-maps.h. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,17 +22,6 @@
 
 #include "proc-maps.h"
 
-void note(const char *fmt, ...)
-{
-	char buf[512];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(buf, sizeof(buf), fmt, args);
-	va_end(args);
-	fprintf(stderr, "# %s\n", buf);
-}
-
 unsigned int duration_ms(void)
 {
 	const char *s = getenv("DURATION");
@@ -45,13 +34,6 @@ unsigned int duration_ms(void)
 unsigned int test_timeout(void)
 {
 	return 60 + 10 * duration_ms() / 1000;
-}
-
-bool verbose(void)
-{
-	const char *s = getenv("VERBOSE");
-
-	return s && atoi(s);
 }
 
 __u64 now_ms(void)
@@ -91,19 +73,48 @@ bool set_number(const char *path, long n)
 	return put(path, text) && number(path) == n;
 }
 
+static struct {
+	const char *path;
+	long value;
+} saved[16];
+
+static int nr_saved;
+
+/* Change a setting of the machine until setting_restore(). */
+bool setting_put(const char *path, long n)
+{
+	saved[nr_saved].path = path;
+	saved[nr_saved].value = number(path);
+	return saved[nr_saved++].value >= 0 && set_number(path, n);
+}
+
+/* Nobody but the target moves or collapses its pages, and no locked ones in any case. */
+void setting_calm(void)
+{
+	setting_put("/proc/sys/vm/compaction_proactiveness", 0);
+	setting_put("/proc/sys/vm/compact_unevictable_allowed", 0);
+	setting_put("/proc/sys/kernel/numa_balancing", 0);
+	setting_put("/sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none", 0);
+	setting_put("/sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_shared", 0);
+}
+
+bool setting_restore(void)
+{
+	bool ok = true;
+
+	while (nr_saved--)
+		if (saved[nr_saved].value >= 0)
+			ok &= set_number(saved[nr_saved].path, saved[nr_saved].value);
+	nr_saved = 0;
+	return ok;
+}
+
 #define SWAP_MB 64
 
 /* Return NULL if there is swap, @ours if we are to end it. */
 const char *provide_swap(bool *ours)
 {
-	static union {
-		struct {
-			char boot[1024];
-			__u32 version;
-			__u32 last_page;
-		};
-		char bytes[65536];
-	} header = { .version = 1 };
+	static __u32 header[65536 / 4];
 	ssize_t page = sysconf(_SC_PAGESIZE);
 	FILE *f = fopen("/proc/swaps", "r");
 	int lines = 0, fd, c;
@@ -119,10 +130,11 @@ const char *provide_swap(bool *ours)
 	if (!lines || number("/sys/block/zram0/disksize") ||
 	    !set_number("/sys/block/zram0/disksize", SWAP_MB << 20))
 		return "no swap, and no free zram0 for it";
-	header.last_page = (SWAP_MB << 20) / page - 1;
-	memcpy(header.bytes + page - 10, "SWAPSPACE2", 10);
+	header[1024 / 4] = 1;		/* version */
+	header[1028 / 4] = (SWAP_MB << 20) / page - 1;
+	memcpy((char *)header + page - 10, "SWAPSPACE2", 10);
 	fd = open("/dev/zram0", O_WRONLY | O_CLOEXEC);
-	ok = fd >= 0 && write(fd, &header, page) == page;
+	ok = fd >= 0 && write(fd, header, page) == page;
 	close(fd);
 	*ours = ok && !swapon("/dev/zram0", 0);
 	if (*ours)
@@ -135,6 +147,28 @@ const char *provide_swap(bool *ours)
 bool end_swap(void)
 {
 	return !swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1");
+}
+
+bool set_for_now(struct undo *u, const char *path, long n)
+{
+	long was = number(path);
+
+	if (was < 0)
+		return false;
+	u->path[u->nr] = path;
+	u->was[u->nr++] = was;
+	return set_number(path, n);
+}
+
+bool undo_all(struct undo *u)
+{
+	while (u->nr--)
+		set_number(u->path[u->nr], u->was[u->nr]);
+	u->nr = 0;
+	if (!u->swap)
+		return true;
+	u->swap = false;
+	return end_swap();
 }
 
 /* Find a free place above all mappings, as high as there is one. */
@@ -187,24 +221,64 @@ void maps_rewind(struct maps_reader *r, off_t offset)
 		lseek(r->fd, offset, SEEK_SET);
 }
 
-static const char *parse_number(const char *p, unsigned int base, char stop,
-				unsigned long long *value)
+long meminfo_kb(const char *field)
 {
-	const char *first = p;
+	FILE *f = fopen("/proc/meminfo", "r");
+	long n, kb = -1;
+	char word[64];
 
-	for (*value = 0; p && *p != stop; p++) {
-		unsigned int digit = *p >= 'a' ? *p - 'a' + 10 : *p - '0';
+	while (f && kb < 0 && fscanf(f, "%63s %ld%*[^\n]", word, &n) == 2)
+		if (!strcmp(word, field))
+			kb = n;
+	if (f)
+		fclose(f);
+	return kb;
+}
 
-		if (digit >= base || p - first >= 20)
-			return NULL;
-		*value = *value * base + digit;
+__u64 pagemap_entry(pid_t pid, const char *at)
+{
+	int fd = maps_open_file(pid, "pagemap");
+	__u64 pme;
+
+	if (pread(fd, &pme, 8, (uintptr_t)at / sysconf(_SC_PAGESIZE) * 8) != 8)
+		pme = 0;
+	close(fd);
+	return pme;
+}
+
+/* The line of smaps that begins with @field, of the mapping at @at. */
+bool smaps_line(pid_t pid, const char *at, const char *field, char line[512])
+{
+	unsigned long from, to;
+	bool here = false, found = false;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "r");
+	while (f && !found && fgets(line, 512, f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = from <= (uintptr_t)at && (uintptr_t)at < to;
+		found = here && !strncmp(line, field, strlen(field));
 	}
-	return p && p > first ? p + 1 : NULL;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static const char *parse_number(const char *p, int base, char stop, unsigned long long *value)
+{
+	char *end;
+
+	if (!p || !isxdigit(*p))
+		return NULL;
+	*value = strtoull(p, &end, base);
+	return *end == stop ? end + 1 : NULL;
 }
 
 /*
- * Parse a line that ends in a newline before @end.
- * Return what follows it, or NULL if it is not what the kernel would print.
+ * Parse a line that ends in a newline before @end. Return what follows it, or NULL if it is not
+ * what the kernel would print.
  */
 const char *maps_parse(const char *p, const char *end, struct maps_line *line)
 {
@@ -307,6 +381,7 @@ int maps_query(int fd, __u64 flags, unsigned long addr, struct maps_line *line)
 		.vma_name_size = sizeof(line->name),
 		.vma_name_addr = (uintptr_t)line->name,
 	};
+	int i;
 
 	line->name[0] = '\0';
 	if (ioctl(fd, PROCMAP_QUERY, &q))
@@ -317,10 +392,8 @@ int maps_query(int fd, __u64 flags, unsigned long addr, struct maps_line *line)
 	line->inode = q.inode;
 	line->major = q.dev_major;
 	line->minor = q.dev_minor;
-	line->prot[0] = q.vma_flags & PROCMAP_QUERY_VMA_READABLE ? 'r' : '-';
-	line->prot[1] = q.vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? 'w' : '-';
-	line->prot[2] = q.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? 'x' : '-';
-	line->prot[3] = q.vma_flags & PROCMAP_QUERY_VMA_SHARED ? 's' : 'p';
+	for (i = 0; i < 4; i++)
+		line->prot[i] = q.vma_flags >> i & 1 ? "rwxs"[i] : "---p"[i];
 	line->prot[4] = '\0';
 	return 1;
 }
@@ -415,9 +488,9 @@ static void target_step(struct target *t)
 #define STEPS_TO_LINGER 16
 
 /*
- * A pass of the tester can take so much longer than a step that it never sees
- * a state as a whole. So after every so many steps, in each state in turn, wait
- * until the pass that has met this step is over.
+ * A pass of the tester can take so much longer than a step that it never sees a state as a
+ * whole. So after every so many steps, in each state in turn, wait until the pass that has met
+ * this step is over.
  */
 static void target_linger(struct target *t)
 {
@@ -462,15 +535,14 @@ static void target_main(struct target *t)
 bool target_do(struct target *t, enum target_command command)
 {
 	command_set(t->ctl, command);
-	while (command != TARGET_RUN && command_get(t->ctl) == command &&
-	       !t->ctl->error)
+	while (command != TARGET_RUN && command_get(t->ctl) == command && !t->ctl->error)
 		futex_wait(&t->ctl->command, command);
 	return !t->ctl->error;
 }
 
 /*
- * Let the target run on the last CPU and the caller on the others, so that they
- * never take turns. Return false if there is only one CPU.
+ * Let the target run on the last CPU and the caller on the others, so that they never take
+ * turns. Return false if there is only one CPU.
  */
 bool target_apart(struct target *t)
 {
@@ -485,8 +557,7 @@ bool target_apart(struct target *t)
 	CPU_ZERO(&t->cpus);
 	CPU_SET(cpu, &t->cpus);
 	CPU_XOR(&others, &all, &t->cpus);
-	return CPU_COUNT(&others) &&
-	       !sched_setaffinity(t->pid, sizeof(t->cpus), &t->cpus) &&
+	return CPU_COUNT(&others) && !sched_setaffinity(t->pid, sizeof(t->cpus), &t->cpus) &&
 	       !sched_setaffinity(0, sizeof(others), &others);
 }
 
@@ -507,8 +578,8 @@ static char *reserve_aligned(size_t len)
 }
 
 /*
- * Fork the target and open its maps. The windows are in the first half of the
- * arena, and so need one page table. Return 0 or -errno.
+ * Fork the target and open its maps. The windows are in the first half of the arena, and so
+ * need one page table. Return 0 or -errno.
  */
 int target_start(struct target *t, const struct scenario *scenario)
 {
@@ -550,19 +621,18 @@ void target_end(struct target *t)
 }
 
 /*
- * Map a part of the file, shared: private writable mappings are accounted, and
- * do not merge with others that never were writable.
+ * Map a part of the file, shared: private writable mappings are accounted, and do not merge
+ * with others that never were writable.
  */
-void map_file(struct target *t, char *at, size_t len, int prot, int flags,
-	      off_t offset)
+void map_file(struct target *t, char *at, size_t len, int prot, int flags, off_t offset)
 {
 	must(t, mmap(at, len, prot, MAP_SHARED | MAP_FIXED | flags, t->memfd,
 		     offset) == at, "mmap of the file");
 }
 
 /*
- * Empty the arena, then fill its lower part with VMAs of one page that merge
- * with nothing, since all have the same file offset.
+ * Empty the arena, then fill its lower part with VMAs of one page that merge with nothing,
+ * since all have the same file offset.
  */
 void map_fillers(struct target *t)
 {
@@ -574,9 +644,9 @@ void map_fillers(struct target *t)
 }
 
 /*
- * Find two fillers that come first in a read() each, of READ_PAGE or r->whole,
- * but for the first, which may be that of the arena, and have at least @lines
- * between them. Return the second, and the first in @begin; or -1.
+ * Find two fillers that come first in a read() each, of READ_PAGE or r->whole, but for the
+ * first, which may be that of the arena, and have at least @lines between them. Return the
+ * second, and the first in @begin; or -1.
  */
 static int whole_read(struct target *t, struct maps_reader *r, int lines, int *begin)
 {
@@ -692,8 +762,7 @@ static int fail(struct window *w, const char *what, const struct maps_line *line
 	if (line)
 		line_print(w->why + n, sizeof(w->why) - n, line);
 	else
-		snprintf(w->why + n, sizeof(w->why) - n, "nothing found up to %lx",
-			 w->hi);
+		snprintf(w->why + n, sizeof(w->why) - n, "nothing found up to %lx", w->hi);
 	return -1;
 }
 
@@ -709,8 +778,7 @@ const struct maps_line *state_next(const struct state *s, unsigned long from)
 }
 
 /* True if @line shows @vma, or what is left of it from @from on. */
-static bool line_is(const struct maps_line *line, const struct maps_line *vma,
-		    unsigned long from)
+static bool line_is(const struct maps_line *line, const struct maps_line *vma, unsigned long from)
 {
 	unsigned long hidden = from > vma->start ? from - vma->start : 0;
 
@@ -736,20 +804,16 @@ static void dump_states(const struct window *w)
 
 static bool state_same(const struct state *a, const struct state *b)
 {
-	unsigned int i;
+	unsigned int i = 0;
 
-	if (a->nr != b->nr)
-		return false;
-	for (i = 0; i < a->nr; i++)
-		if (!line_is(&a->line[i], &b->line[i], 0))
-			return false;
-	return true;
+	while (i < a->nr && i < b->nr && line_is(&a->line[i], &b->line[i], 0))
+		i++;
+	return i == a->nr && i == b->nr;
 }
 
 /*
- * Record the states of a target that is in its first one, step by step, with a
- * descriptor and large reads of our own. Return the number of distinct states,
- * or -1.
+ * Record the states of a target that is in its first one, step by step, with a descriptor and
+ * large reads of our own. Return the number of distinct states, or -1.
  */
 int window_record(struct window *w, struct target *t)
 {
@@ -785,29 +849,20 @@ int window_record(struct window *w, struct target *t)
 	}
 	close(r->fd);
 	free(r);
-	if (t->ctl->error) {
-		snprintf(w->why, sizeof(w->why), "target: %s: %s",
-			 t->ctl->failed, strerror(t->ctl->error));
-		return -1;
-	}
-	if (ret) {
-		snprintf(w->why, sizeof(w->why), "cannot record state %u: %s",
-			 step, strerror(ret < 0 ? -ret : E2BIG));
-		return -1;
-	}
-	if (verbose())
-		dump_states(w);
-	return w->nr;
+	if (!t->ctl->error && !ret)
+		return w->nr;
+	snprintf(w->why, sizeof(w->why), "cannot record state %u: %s %s", step, t->ctl->failed,
+		 strerror(t->ctl->error ?: ret < 0 ? -ret : E2BIG));
+	return -1;
 }
 
 /*
- * Return the states (a bit each) that explain @line (NULL: no more lines) when
- * the walk looks them up at @from. @past is the end of the line before: what is
- * below it is cut off, or need not be (@may_whole).
+ * Return the states (a bit each) that explain @line (NULL: no more lines) when the walk looks
+ * them up at @from. @past is the end of the line before: what is below it is cut off, or need
+ * not be (@may_whole).
  */
 static __u32 states_at(const struct window *w, unsigned long from,
-		       unsigned long past, const struct maps_line *line,
-		       bool may_whole)
+		       unsigned long past, const struct maps_line *line, bool may_whole)
 {
 	const struct maps_line *vma;
 	__u32 mask = 0;
@@ -815,8 +870,7 @@ static __u32 states_at(const struct window *w, unsigned long from,
 
 	for (i = 0; i < w->nr; i++) {
 		vma = state_next(&w->state[i], from);
-		if (!line || !vma ? !line && !vma :
-		    line_is(line, vma, past) ||
+		if (!line || !vma ? !line && !vma : line_is(line, vma, past) ||
 		    (may_whole && line_is(line, vma, 0)))
 			mask |= 1U << i;
 	}
@@ -826,12 +880,11 @@ static __u32 states_at(const struct window *w, unsigned long from,
 /*
  * Return the states that explain @line after a line that ended at @past.
  *
- * Inside a read() the walk looks for what is at @past, and what began before is
- * shown from @past on. At the start of a read() it looks where the read() before
- * stopped: at @past, or at the VMA that was the next one in any state. Then
- * kernels that hold mmap_lock show that whole, and may overlap (and cannot be told
- * from the others without CONFIG_PER_VMA_LOCK_STATS); the others show it from @past
- * on.
+ * Inside a read() the walk looks for what is at @past, and what began before is shown from
+ * @past on. At the start of a read() it looks where the read() before stopped: at @past, or at
+ * the VMA that was the next one in any state. Then kernels that hold mmap_lock show that whole,
+ * and may overlap (and cannot be told from the others without CONFIG_PER_VMA_LOCK_STATS); the
+ * others show it from @past on.
  */
 static __u32 window_match(const struct window *w, unsigned long past,
 			  const struct maps_line *line, enum line_place place)
@@ -852,16 +905,9 @@ static __u32 window_match(const struct window *w, unsigned long past,
 	return mask;
 }
 
-/* Return the states that have @line; for the first line of a pread(). */
-static __u32 states_with(const struct window *w, const struct maps_line *line)
-{
-	return !line ? ~0U : states_at(w, line->start, 0, line, true);
-}
-
 /*
- * Read the window with @r from @offset on and check it. @mid: the text at
- * @offset is in the window, so that lines before it may be missing.
- * Return 0, or -1 with the reason in w->why.
+ * Read the window with @r from @offset on and check it. @mid: the text at @offset is in the
+ * window, so that lines before it may be missing. Return 0, or -1 with the reason in w->why.
  */
 int window_pass(struct window *w, struct maps_reader *r, off_t offset, bool mid)
 {
@@ -877,16 +923,16 @@ int window_pass(struct window *w, struct maps_reader *r, off_t offset, bool mid)
 	for (;;) {
 		ret = maps_next(r, &line);
 		if (ret < 0) {
-			errno = -ret;
-			snprintf(w->why, sizeof(w->why), "read after %lx: %s",
-				 past, strerror(errno));
+			snprintf(w->why, sizeof(w->why), "after %lx: %s", past, strerror(-ret));
 			return -1;
 		}
 		if (ret && line.end <= w->lo)
 			continue;
 		in = ret && line.start < w->hi;
-		now = mid && first ? states_with(w, in ? &line : NULL) :
-		      window_match(w, past, in ? &line : NULL, r->place);
+		if (mid && first)
+			now = in ? states_at(w, line.start, 0, &line, true) : ~0U;
+		else
+			now = window_match(w, past, in ? &line : NULL, r->place);
 		if (!now)
 			return fail(w, r->place == LINE_INSIDE ? "inside a read() after" :
 				    r->place == LINE_FRESH ? "in a new read() after" :
@@ -897,34 +943,24 @@ int window_pass(struct window *w, struct maps_reader *r, off_t offset, bool mid)
 			break;
 		if (r->place != LINE_INSIDE && !first)
 			across = true;
-		if (!states_with(w, &line))
-			w->clipped++;
 		past = line.end;
 		first = false;
 	}
 	w->across += across;
-	if (mid)
-		return 0;
-	if (mask)
+	if (!mid && mask)
 		w->seen[__builtin_ctz(mask)]++;
-	else
+	else if (!mid)
 		w->mixed++;
 	return 0;
 }
 
-/* What the query should find in @s. */
-static const struct maps_line *query_expected(const struct state *s,
-					      const struct query *q)
+/* A race_pass: read the window from the start of the text on. */
+int pass_read(struct window *w, void *reader)
 {
-	const struct maps_line *vma = state_next(s, q->addr);
-
-	if (vma && vma->start > q->addr &&
-	    !(q->flags & PROCMAP_QUERY_COVERING_OR_NEXT_VMA))
-		return NULL;
-	return vma;
+	return window_pass(w, reader, 0, false);
 }
 
-/* Ask for the next address. Return 0, or -1 with the reason in w->why. */
+/* A race_pass: ask for the next address of the window. */
 int query_pass(struct window *w, void *query)
 {
 	struct query *q = query;
@@ -939,12 +975,13 @@ int query_pass(struct window *w, void *query)
 		q->addr = w->lo;
 	ret = maps_query(q->fd, q->flags, q->addr, &line);
 	if (ret < 0) {
-		snprintf(w->why, sizeof(w->why), "query of %lx: %s", q->addr,
-			 strerror(-ret));
+		snprintf(w->why, sizeof(w->why), "query of %lx: %s", q->addr, strerror(-ret));
 		return -1;
 	}
 	for (i = 0; i < w->nr; i++) {
-		vma = query_expected(&w->state[i], q);
+		vma = state_next(&w->state[i], q->addr);
+		if (vma && vma->start > q->addr && !q->flags)
+			vma = NULL;
 		if (!ret || !vma ? !ret && !vma : line_is(&line, vma, 0)) {
 			legal = true;
 			w->seen[i]++;
@@ -955,17 +992,16 @@ int query_pass(struct window *w, void *query)
 
 static bool race_seen(const struct window *w)
 {
-	unsigned int i;
+	unsigned int i = 0;
 
-	for (i = 0; i < w->nr; i++)
-		if (!w->seen[i])
-			return false;
-	return w->raced > 0;
+	while (i < w->nr && w->seen[i])
+		i++;
+	return i == w->nr && w->raced;
 }
 
 /*
- * Let the target run and call @pass for @msecs, or for up to five times
- * duration_ms() if the race or a state was not seen until then.
+ * Let the target run and call @pass for @msecs, or for up to five times duration_ms() if the
+ * race or a state was not seen until then.
  */
 enum race_result race_run(struct target *t, struct window *w,
 			  unsigned int msecs, race_pass pass, void *arg)
@@ -998,22 +1034,15 @@ enum race_result race_run(struct target *t, struct window *w,
 
 	for (i = 0, n = 0; i < w->nr && n < sizeof(seen) - 16; i++)
 		n += snprintf(seen + n, sizeof(seen) - n, " %lu", w->seen[i]);
-	note("%lu passes in %lu ms, %lu raced, saw each state:%s, several: %lu",
-	     w->passes, (unsigned long)spent, w->raced, seen, w->mixed);
-	if (w->across || w->clipped)
-		note("%lu passes across reads, %lu clipped lines", w->across,
-		     w->clipped);
-	if (verbose())
-		note("the target made %lu steps",
-		     (unsigned long)target_steps(t));
+	note("%lu passes in %lu ms, %lu raced, %lu across reads, saw each state:%s, several: %lu",
+	     w->passes, (unsigned long)spent, w->raced, w->across, seen, w->mixed);
 	if (ret) {
 		dump_states(w);
 		return RACE_FAILED;
 	}
 	if (race_seen(w))
 		return RACE_OK;
-	snprintf(w->why, sizeof(w->why),
-		 "race not seen in %lu passes: %lu raced, states:%s",
+	snprintf(w->why, sizeof(w->why), "race not seen in %lu passes: %lu raced, states:%s",
 		 w->passes, w->raced, seen);
 	return RACE_NOT_SEEN;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests of /proc/PID/maps share: a reader that knows which lines came
- * out of which read(), a target process that changes its address space on
- * command, and a check of what is read against recorded states of the target.
+ * What the tests of /proc/PID/maps share: a reader that knows which lines came out of which
+ * read(), a target process that changes its address space on command, and a check of what is
+ * read against recorded states of the target.
  *
- * Environment: DURATION=seconds for each race (default 1), VERBOSE=1 for the
- * recorded states and more counts. All output but TAP's own starts with "# ".
+ * Environment: DURATION=seconds for each race (default 1). All output but TAP's own starts with
+ * "# ".
  */
 #ifndef SELFTESTS_PROC_MAPS_H
 #define SELFTESTS_PROC_MAPS_H
@@ -38,9 +38,8 @@ struct maps_line {
 };
 
 /*
- * Where a line begins. The kernel formats a line whole, in the read() that
- * delivers its first byte; when the user buffer ends inside the line, the next
- * read() delivers the rest first.
+ * Where a line begins. The kernel formats a line whole, in the read() that delivers its first
+ * byte; when the user buffer ends inside the line, the next read() delivers the rest first.
  */
 enum line_place {
 	LINE_INSIDE,		/* after another line that began in the same read() */
@@ -117,6 +116,7 @@ struct target_ctl {
 	unsigned long lo;	/* the window that changes */
 	unsigned long hi;
 	unsigned int page;	/* place of the window in the arena, in pages */
+	char *at_end;		/* or here, see proc-maps-cases.h */
 	int error;
 	char failed[64];
 };
@@ -144,8 +144,7 @@ __u64 target_steps(const struct target *t);
 
 /* For the target's own functions: they end the target when something fails. */
 void must(struct target *t, bool ok, const char *what);
-void map_file(struct target *t, char *at, size_t len, int prot, int flags,
-	      off_t offset);
+void map_file(struct target *t, char *at, size_t len, int prot, int flags, off_t offset);
 void map_fillers(struct target *t);
 
 /* Places for a window, found by reading the fillers with @r. */
@@ -153,8 +152,8 @@ int place_inside(struct target *t, struct maps_reader *r);
 int place_across(struct target *t, struct maps_reader *r, unsigned int lines);
 
 /*
- * A churning target: groups of one VMA that stays, and a range where it maps,
- * unmaps and protects at random.
+ * A churning target: groups of one VMA that stays, and a range where it maps, unmaps and
+ * protects at random.
  */
 #define GROUP_PAGES 8
 #define CHURN_PAGES 512
@@ -164,9 +163,8 @@ void churn_prepare(struct target *t);
 void churn_step(struct target *t, unsigned int n);
 
 /*
- * The check. First the target goes through its states step by step and each is
- * recorded; a racing reader must then see, at each step of its walk, what some
- * state has there.
+ * The check. First the target goes through its states step by step and each is recorded; a
+ * racing reader must then see, at each step of its walk, what some state has there.
  */
 
 #define MAX_STATES 32
@@ -188,7 +186,6 @@ struct window {
 	unsigned long raced;	/* passes during which the target made a step */
 	unsigned long mixed;	/* passes that saw no single state */
 	unsigned long across;	/* passes whose window came from several read() */
-	unsigned long clipped;	/* lines that show the rest of a VMA */
 	unsigned long seen[MAX_STATES];
 	char why[512];		/* what was wrong */
 };
@@ -196,6 +193,7 @@ struct window {
 const struct maps_line *state_next(const struct state *s, unsigned long from);
 int window_record(struct window *w, struct target *t);
 int window_pass(struct window *w, struct maps_reader *r, off_t offset, bool mid);
+int pass_read(struct window *w, void *reader);
 
 /* An argument for query_pass(), which asks for one address of the window. */
 struct query {
@@ -215,11 +213,10 @@ enum race_result race_run(struct target *t, struct window *w,
 			  unsigned int msecs, race_pass pass, void *arg);
 
 /* A line of output, also from a forked child. */
-__printf(1, 2) void note(const char *fmt, ...);
+#define note(fmt, ...) fprintf(stderr, "# " fmt "\n", ##__VA_ARGS__)
 
 unsigned int duration_ms(void);
 unsigned int test_timeout(void);
-bool verbose(void);
 __u64 now_ms(void);
 
 /* Files of /proc and /sys that hold a number, or -1. */
@@ -227,14 +224,44 @@ long number(const char *path);
 bool put(const char *path, const char *text);
 bool set_number(const char *path, long n);
 
+/* Settings of the machine, which are as before when a test is over */
+bool setting_put(const char *path, long n);
+void setting_calm(void);
+bool setting_restore(void);
+
 const char *provide_swap(bool *ours);
 bool end_swap(void);
+
+/* What a test changes in the system, until undo_all(). */
+struct undo {
+	bool swap;		/* for provide_swap() */
+	unsigned int nr;
+	const char *path[4];
+	long was[4];
+};
+
+bool set_for_now(struct undo *u, const char *path, long n);
+bool undo_all(struct undo *u);
+
+/* What other files say, or -1, 0 and false. */
+long meminfo_kb(const char *field);
+__u64 pagemap_entry(pid_t pid, const char *at);
+bool smaps_line(pid_t pid, const char *at, const char *field, char line[512]);
+
 char *end_of_tree(size_t len);
 
 #ifdef __KSELFTEST_HARNESS_H
+static inline void target_begin(struct __test_metadata *_metadata, struct target *t,
+				const struct scenario *scenario)
+{
+	ASSERT_EQ(0, target_start(t, scenario));
+	ASSERT_TRUE(target_do(t, TARGET_PREPARE))
+		TH_LOG("%s", t->ctl->failed);
+}
+
 /*
- * Report what race_run() found. A race that was not seen is no pass: the test
- * is over then, and false returned.
+ * Report what race_run() found. A race that was not seen is no pass: the test is over then, and
+ * false returned.
  */
 static inline bool race_verdict(struct __test_metadata *_metadata,
 				const struct window *w, enum race_result result)
