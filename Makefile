@@ -97,8 +97,8 @@ build/base build/linux:
 stock: build/base
 $(SERIES): build/linux
 $(SERIES) stock:
-	vm/config $(TREE) build/$@ $(FRAGMENTS) -- $(KARGS)
 	@rm -f build/$@/tree
+	vm/config $(TREE) build/$@ $(FRAGMENTS) -- $(KARGS)
 	+$(KMAKE) -C $(TREE) $(IMAGE)
 	@test -n "$$(git -C $(TREE) status --porcelain)" || \
 		git -C $(TREE) rev-parse 'HEAD^{tree}' > build/$@/tree	# for bench/run

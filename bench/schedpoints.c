@@ -9,7 +9,7 @@
  *
  * A child makes, and from then on only holds:
  *
- *	VMAS	 65,000 of one page each, whose protections alternate
+ *	VMAS	 65,000 of one page each, whose protections alternate; every second has it
  *	HOLES	 1 TiB without page tables but for a page each 64 GiB
  *	PAGES	 1 GiB of small pages
  *
@@ -75,9 +75,11 @@ static void make_target(void)
 	size_t i;
 
 	vmas = map(VMAS * PAGE, PROT_READ, private, -1);
-	for (i = 0; i < VMAS; i += 2)
+	for (i = 0; i < VMAS; i += 2) {
 		if (mprotect(vmas + i * PAGE, PAGE, PROT_READ | PROT_WRITE))
 			err(1, "mprotect");
+		vmas[i * PAGE] = 1;
+	}
 	holes = map(HOLES, PROT_READ | PROT_WRITE, private, -1);
 	madvise(holes, HOLES, MADV_NOHUGEPAGE);
 	for (i = 0; i < HOLES; i += HOLE)
@@ -172,7 +174,7 @@ static unsigned long read_mem_by_call(const char *file)
 	return got;
 }
 
-/* A region for each second VMA, and for what else is present. */
+/* A region for every second VMA, and for what else is present. */
 static unsigned long scan(const char *file)
 {
 	struct pm_scan_arg arg = {
@@ -219,7 +221,7 @@ static const struct {
 	{ "smaps_rollup", read_all, 600 },
 	{ "numa_maps", read_all, VMAS * 20 },
 	{ "pagemap", read_pagemap, HOLES / PAGE * 8 },
-	{ "PAGEMAP_SCAN", scan, 1 },
+	{ "PAGEMAP_SCAN", scan, VMAS / 2 },
 	{ "map_files", list, 3 },
 	{ "mem", read_mem, PAGES },
 	{ "process_vm_readv", read_mem_by_call, PAGES },

@@ -26,7 +26,7 @@ static struct maps_reader reader;
 
 /*
  * The end of the target between two reads: the rest is lost, and a query finds no address
- * space. (Targets of proc-smaps-pages end during a read.)
+ * space. (Targets of proc-smaps-race end during a read.)
  */
 
 enum ending { END_ZOMBIE, END_REAPED, END_EXEC };

@@ -24,6 +24,11 @@ FIXTURE_VARIANT_ADD(change, over_mremap_1m) { { BY_MREMAP, { "A", "B" }, 256 } }
 FIXTURE_VARIANT_ADD(change, over_dontunmap) { { BY_DONTUNMAP, { "A", "B" }, 1 } };
 FIXTURE_VARIANT_ADD(change, over_dontunmap_1m) { { BY_DONTUNMAP, { "A", "B" }, 256 } };
 FIXTURE_VARIANT_ADD(change, over_shmat) { { BY_MMAP, { "S", "T" } } };
+/* Two stores, between which a lookup that is not atomic finds a gap at page 4. */
+FIXTURE_VARIANT_ADD(change, neighbours) {
+	{ BY_MMAP, { "rrwwwwnn", "rrrrwwnn", "rrrr..nn", "rrww..nn" } },
+};
+
 /* One boundary moves. */
 FIXTURE_VARIANT_ADD(change, shift) {
 	{ BY_MPROTECT, { "rwwwww", "rrwwww", "rrrwww", "rrrrww", "rrrrrw", "rrrrww", "rrrwww",
@@ -43,6 +48,28 @@ TEST_F_TIMEOUT(change, one_read, test_timeout())
 	ASSERT_EQ(0, place_inside(&self->target, self->reader));
 	race(_metadata, &self->target, self->window, pass_read, self->reader);
 	EXPECT_EQ(0, self->window->across);
+}
+
+/* A read() ends after each line of the window in turn. */
+TEST_F_TIMEOUT(change, two_reads, test_timeout())
+{
+	struct window *w = self->window;
+	unsigned int i, lines, most = 0;
+
+	self->reader->size = READ_PAGE;
+	ASSERT_EQ(0, place_across(&self->target, self->reader, 1));
+	change_record(_metadata, w, &self->target);
+	for (i = 0; i < w->nr; i++)
+		most = w->state[i].nr > most ? w->state[i].nr : most;
+	for (lines = 1; lines < most; lines++) {
+		ASSERT_EQ(0, place_across(&self->target, self->reader, lines));
+		change_record(_metadata, w, &self->target);
+		if (!race_verdict(_metadata, w,
+				  race_run(&self->target, w, duration_ms() / (most - 1),
+					   pass_read, self->reader)))
+			return;
+		EXPECT_LT(0, w->across);
+	}
 }
 
 /* The user buffer takes one line and a part of the next. */

@@ -1555,6 +1555,21 @@ static bool is_over(pid_t pid)
 	return !waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid == pid;
 }
 
+/* vfork() returns just before the child has left the memory of this process. */
+static bool is_here(pid_t pid)
+{
+	static char own[WINDOW];
+	int fd = maps_open_file(getpid(), "cmdline");
+	ssize_t len = pread(fd, own, WINDOW, 0);
+	bool here;
+
+	close(fd);
+	fd = maps_open_file(pid, "cmdline");
+	here = pread(fd, buf, WINDOW, 0) == len && !memcmp(buf, own, len);
+	close(fd);
+	return here;
+}
+
 /* Letters never come back. */
 TEST_F_TIMEOUT(reader, exec, test_timeout())
 {
@@ -1571,6 +1586,8 @@ TEST_F_TIMEOUT(reader, exec, test_timeout())
 		if (!pid)
 			exec_letter('Z');
 		ASSERT_LT(0, pid);
+		while (is_here(pid))
+			;
 		for (f = MEM; f <= ENVIRON; f++)
 			first[f] = maps_open_file(pid, exec_files[f].name);
 		memset(own, 0, sizeof(own));

@@ -67,10 +67,11 @@ static __printf(2, 3) int wrong(struct window *w, const char *fmt, ...)
  * Reading.
  */
 
-enum file { SMAPS, SMAPS_SMALL, NUMA_MAPS, ROLLUP, PAGEMAP, PAGEMAP_SCANNED, MAP_FILES };
+enum file { SMAPS, SMAPS_SMALL, NUMA_MAPS, ROLLUP, PAGEMAP, PAGEMAP_SCANNED, MAP_FILES, MAPS };
 
 static const char * const file_name[] = {
 	"smaps", "smaps", "numa_maps", "smaps_rollup", "pagemap", "pagemap", "map_files",
+	"maps",
 };
 
 enum field {
@@ -1376,6 +1377,7 @@ FIXTURE_VARIANT_ADD(ending, numa_maps) { NUMA_MAPS };
 FIXTURE_VARIANT_ADD(ending, pagemap) { PAGEMAP };
 FIXTURE_VARIANT_ADD(ending, scan) { PAGEMAP_SCANNED };
 FIXTURE_VARIANT_ADD(ending, map_files) { MAP_FILES };
+FIXTURE_VARIANT_ADD(ending, maps) { MAPS };
 
 static void ending_prepare(struct target *t)
 {
