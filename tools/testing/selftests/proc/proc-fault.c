@@ -337,7 +337,7 @@ FIXTURE_SETUP(fault)
 	end = start + NR * page;
 	for (i = 0; i < NR; i++, p += page) {
 		if (i % 2)
-			ASSERT_EQ(p, mmap(p, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			ASSERT_EQ(p, mmap(p, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
 					  fd, i * page));
 		*p = i + 1;
 	}
