@@ -899,7 +899,7 @@ static int pass_restless(struct window *w, const struct target *t)
 
 static long locks, quiet_locks;		/* VMAs that a pass locks; if nothing changes */
 
-#define MANY_LOCKS 6			/* more: it has let one go and locked it again */
+#define MORE_LOCKS 2			/* of the parts of a VMA; more: it has let one go */
 #define BOUNDLESS 10000			/* more: it will never end */
 
 static int pass_steady(struct window *w, void *arg)
@@ -918,7 +918,7 @@ static int pass_steady(struct window *w, void *arg)
 	ret = s->pages ? passes[reader.file](w, s) : pass_restless(w, t);
 	locks = counts ? maps_lockless_walks() - locks : 0;
 	if (s->lets_go)
-		w->seen[1] += locks > quiet_locks + MANY_LOCKS;
+		w->seen[1] += locks > quiet_locks + MORE_LOCKS;
 	getrusage(RUSAGE_SELF, &after);
 	if (s->calm)
 		w->seen[1] += after.ru_nivcsw != before.ru_nivcsw;
