@@ -337,7 +337,7 @@ static void walk_limited(struct kunit *test)
 	expect_unlocked(test);
 }
 
-/* Who starts again in the same read() has the patience that is left. */
+/* A walk that starts again in the same read() keeps the patience that is left. */
 static void walk_patience(struct kunit *test)
 {
 	struct walk_test *t = test->priv;

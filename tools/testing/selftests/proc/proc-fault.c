@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who reads /proc/PID while the kernel finds no memory for it gets ENOMEM or what is
- * there, never anything else, and leaves nothing locked behind.
+ * A reader of /proc/PID for which the kernel finds no memory gets ENOMEM or what is there,
+ * never anything else, and leaves nothing locked behind.
  *
  * The target holds these and, behind them, maps and unmaps a page without pause:
  *
@@ -82,11 +82,11 @@ static int open_file(const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* What is in text goes on from there; the number of bytes, or -errno. */
+/* Read all of a file to @text; return the number of bytes, or -errno. */
 static ssize_t read_text(const char *name)
 {
 	int fd = open_file(name);
-	ssize_t got = fd, len = 0;
+	ssize_t got, len = 0;
 
 	if (fd < 0)
 		return fd;

@@ -264,7 +264,7 @@ static void *read_fork_events(void *uffd)
 	return NULL;
 }
 
-/* What the parent has, or had. */
+/* The parent has this, or had it. */
 enum company {
 	NOTHING, THREAD, THREAD_GONE, CLONE, CLONE_GONE, SQPOLL, MAPS_OPEN, UFFD_OPEN, UFFD_CLOSED,
 	UFFD_USED, UFFD_EVENTS,
@@ -434,10 +434,7 @@ TEST_F_TIMEOUT(child, forked, test_timeout())
 
 enum how { ADVICE, PROTECTION, LOCK, REGISTRATION };
 
-FIXTURE(inherit)
-{
-	struct undo undo;
-};
+FIXTURE(inherit) { };
 
 FIXTURE_VARIANT(inherit)
 {
@@ -464,15 +461,15 @@ FIXTURE_SETUP(inherit)
 {
 	if (!share(_metadata) || !variant->hugetlb)
 		return;
-	if (!set_for_now(&self->undo, NR_HUGEPAGES, number(NR_HUGEPAGES) + 4)) {
-		undo_all(&self->undo);
+	if (!setting_put(NR_HUGEPAGES, number(NR_HUGEPAGES) + 4)) {
+		setting_restore();
 		SKIP(return, "cannot reserve huge pages");
 	}
 }
 
 FIXTURE_TEARDOWN(inherit)
 {
-	undo_all(&self->undo);
+	setting_restore();
 }
 
 static void filled(const char *at, size_t len, char byte, const char *what)
@@ -888,7 +885,6 @@ FIXTURE(storm)
 	struct target target;
 	struct scenario scenario;
 	struct window window;
-	struct undo undo;
 	pid_t pid[4];
 };
 
@@ -1307,7 +1303,7 @@ static void run_madvise(unsigned int n)
 	close(pidfd);
 }
 
-/* What the file mem writes, or PTRACE_POKEDATA, is not lost, and not in the child. */
+/* A write by mem or by PTRACE_POKEDATA is not lost, and is not in the child. */
 FIXTURE_VARIANT_ADD(storm, mem_writer) {
 	.before = write_busy_words, .after = check_busy_words, .run = run_mem_writer,
 	.processes = 1, .what = "writes",
@@ -1477,7 +1473,7 @@ static void wait_for_reads(void)
 	part_check(busy, 42, "read by io_uring");
 }
 
-/* What a worker read is in the parent, as a whole. */
+/* The parent has all that a worker read. */
 FIXTURE_VARIANT_ADD(storm, io_uring) {
 	.prepare = prepare_io, .before = submit_reads, .after = wait_for_reads,
 	.what = "reads by workers",
@@ -1678,12 +1674,12 @@ FIXTURE_SETUP(storm)
 	if (!share(_metadata))
 		return;
 	for (s = beside->settings; s->path; s++) {
-		if (set_for_now(&self->undo, s->path, s->value))
+		if (setting_put(s->path, s->value))
 			continue;
-		undo_all(&self->undo);
+		setting_restore();
 		SKIP(return, "cannot set %s", s->path);
 	}
-	why = provide_swap(&self->undo.swap);
+	why = provide_swap(false);
 	if (why)
 		note("%s", why);
 	place_parts();
@@ -1702,7 +1698,7 @@ FIXTURE_TEARDOWN(storm)
 		kill(self->pid[i], SIGKILL);
 		waitpid(self->pid[i], NULL, 0);
 	}
-	EXPECT_TRUE(undo_all(&self->undo));
+	EXPECT_TRUE(setting_restore());
 }
 
 static pid_t start_beside(struct target *t)

@@ -234,8 +234,8 @@ TEST_F_TIMEOUT(unmap_all, while_read, test_timeout())
 /*
  * A wait for mmap_lock.
  *
- * Who can make the target hold its mmap_lock for long? Anybody: the target runs mprotect() back
- * and forth over a large populated range, at idle priority. A busy process of normal priority
+ * The target holds its mmap_lock for long: it runs mprotect() back and forth over a large
+ * populated range, at idle priority. A busy process of normal priority
  * on the same CPU then preempts it for about a second, nearly always inside of mprotect(). That
  * it is inside, and stays there, shows in that the reader does not end and the target makes no
  * step.

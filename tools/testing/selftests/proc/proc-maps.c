@@ -98,21 +98,12 @@ void setting_calm(void)
 	setting_put("/sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_shared", 0);
 }
 
-bool setting_restore(void)
-{
-	bool ok = true;
-
-	while (nr_saved--)
-		if (saved[nr_saved].value >= 0)
-			ok &= set_number(saved[nr_saved].path, saved[nr_saved].value);
-	nr_saved = 0;
-	return ok;
-}
-
 #define SWAP_MB 64
 
-/* Return NULL if there is swap, @ours if we are to end it. */
-const char *provide_swap(bool *ours)
+static bool our_swap;
+
+/* Return NULL if there is swap now, which nobody else uses if it has to be @alone. */
+const char *provide_swap(bool alone)
 {
 	static __u32 header[65536 / 4];
 	ssize_t page = sysconf(_SC_PAGESIZE);
@@ -120,13 +111,12 @@ const char *provide_swap(bool *ours)
 	int lines = 0, fd, c;
 	bool ok;
 
-	*ours = false;
 	while (f && (c = fgetc(f)) != EOF)
 		lines += c == '\n';
 	if (f)
 		fclose(f);
 	if (lines > 1)
-		return NULL;
+		return alone ? "swap is in use already" : NULL;
 	if (!lines || number("/sys/block/zram0/disksize") ||
 	    !set_number("/sys/block/zram0/disksize", SWAP_MB << 20))
 		return "no swap, and no free zram0 for it";
@@ -136,39 +126,26 @@ const char *provide_swap(bool *ours)
 	fd = open("/dev/zram0", O_WRONLY | O_CLOEXEC);
 	ok = fd >= 0 && write(fd, header, page) == page;
 	close(fd);
-	*ours = ok && !swapon("/dev/zram0", 0);
-	if (*ours)
+	our_swap = ok && !swapon("/dev/zram0", 0);
+	if (our_swap)
 		return NULL;
 	put("/sys/block/zram0/reset", "1");
 	return "cannot swap to zram0";
 }
 
-/* End what provide_swap() began. */
-bool end_swap(void)
+/* Undo what the functions above have changed: true if all is as before. */
+bool setting_restore(void)
 {
-	return !swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1");
-}
+	bool ok = true;
 
-bool set_for_now(struct undo *u, const char *path, long n)
-{
-	long was = number(path);
-
-	if (was < 0)
-		return false;
-	u->path[u->nr] = path;
-	u->was[u->nr++] = was;
-	return set_number(path, n);
-}
-
-bool undo_all(struct undo *u)
-{
-	while (u->nr--)
-		set_number(u->path[u->nr], u->was[u->nr]);
-	u->nr = 0;
-	if (!u->swap)
-		return true;
-	u->swap = false;
-	return end_swap();
+	for (; nr_saved; nr_saved--) {
+		if (saved[nr_saved - 1].value >= 0)
+			ok &= set_number(saved[nr_saved - 1].path, saved[nr_saved - 1].value);
+	}
+	if (our_swap)
+		ok &= !swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1");
+	our_swap = false;
+	return ok;
 }
 
 /* Find a free place above all mappings, as high as there is one. */

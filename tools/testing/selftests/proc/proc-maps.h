@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the tests of /proc/PID/maps share: a reader that knows which lines came out of which
- * read(), a target process that changes its address space on command, and a check of what is
- * read against recorded states of the target.
+ * The tests of /proc/PID/maps share a reader that knows which lines came out of which read(), a
+ * target process that changes its address space on command, and a check of what is read against
+ * recorded states of the target.
  *
  * Environment: DURATION=seconds for each race (default 1). All output but TAP's own starts with
  * "# ".
@@ -224,26 +224,13 @@ long number(const char *path);
 bool put(const char *path, const char *text);
 bool set_number(const char *path, long n);
 
-/* Settings of the machine, which are as before when a test is over */
+/* A test changes these of the machine; setting_restore() undoes all of it. */
 bool setting_put(const char *path, long n);
 void setting_calm(void);
+const char *provide_swap(bool alone);
 bool setting_restore(void);
 
-const char *provide_swap(bool *ours);
-bool end_swap(void);
-
-/* What a test changes in the system, until undo_all(). */
-struct undo {
-	bool swap;		/* for provide_swap() */
-	unsigned int nr;
-	const char *path[4];
-	long was[4];
-};
-
-bool set_for_now(struct undo *u, const char *path, long n);
-bool undo_all(struct undo *u);
-
-/* What other files say, or -1, 0 and false. */
+/* These read other files; -1, 0 and false if there is nothing. */
 long meminfo_kb(const char *field);
 __u64 pagemap_entry(pid_t pid, const char *at);
 bool smaps_line(pid_t pid, const char *at, const char *field, char line[512]);

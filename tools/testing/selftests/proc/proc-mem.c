@@ -84,11 +84,10 @@ struct kind {
 	const struct title *title;
 };
 
-/* A target, and what is to be undone when it has ended. */
+/* A target, and how it is read. */
 struct subject {
 	struct target target;
 	struct scenario scenario;
-	struct undo undo;
 	int fd[ENVIRON + 1];
 };
 
@@ -446,7 +445,7 @@ static void subject_end(struct __test_metadata *_metadata, struct subject *s)
 {
 	if (s->target.ctl)
 		target_end(&s->target);
-	EXPECT_TRUE(undo_all(&s->undo));
+	EXPECT_TRUE(setting_restore());
 }
 
 /* Return false after a SKIP. FIXTURE_TEARDOWN may not run then. */
@@ -454,7 +453,6 @@ static bool subject_start(struct __test_metadata *_metadata, struct subject *s,
 			  const struct kind *k)
 {
 	static const char * const name[] = { "mem", "cmdline", "environ" };
-	struct undo *undo = &s->undo;
 	const char *why = NULL;
 	int i;
 
@@ -463,14 +461,13 @@ static bool subject_start(struct __test_metadata *_metadata, struct subject *s,
 	if (sysconf(_SC_PAGESIZE) != PAGE)
 		why = "made for pages of 4 KiB";
 	else if (k->needs == SWAP)
-		why = provide_swap(&undo->swap);
-	else if (k->needs == HUGETLB &&
-		 !set_for_now(undo, NR_HUGEPAGES, number(NR_HUGEPAGES) + 2))
+		why = provide_swap(false);
+	else if (k->needs == HUGETLB && !setting_put(NR_HUGEPAGES, number(NR_HUGEPAGES) + 2))
 		why = "cannot reserve huge pages";
-	else if (k->needs == KSMD && !set_for_now(undo, KSM "run", 1))
+	else if (k->needs == KSMD && !setting_put(KSM "run", 1))
 		why = "cannot start KSM";
 	if (why) {
-		undo_all(undo);
+		setting_restore();
 		SKIP(return false, "%s", why);
 	}
 	shared = mmap(NULL, sizeof(*shared), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

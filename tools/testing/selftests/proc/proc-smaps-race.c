@@ -236,7 +236,6 @@ struct race {
 	struct target target;
 	struct scenario scenario;
 	struct window window;
-	bool swap;		/* was provided */
 };
 
 #define TEST_RACE(fixture, name, how)							\
@@ -683,7 +682,7 @@ static void steady_prepare(struct target *t)
 }
 
 /* Return NULL, or why it cannot be. */
-static const char *steady_settings(const struct steady *s, bool *swap)
+static const char *steady_settings(const struct steady *s)
 {
 	if (sysconf(_SC_PAGESIZE) != PAGE)
 		return "made for page tables of 2 MiB";
@@ -693,7 +692,7 @@ static const char *steady_settings(const struct steady *s, bool *swap)
 		return "no huge pages";
 	if (s->flags & MAP_HUGETLB && !setting_put(NR_HUGEPAGES, number(NR_HUGEPAGES) + 2))
 		return "cannot reserve huge pages";
-	return s->swaps ? provide_swap(swap) : NULL;
+	return s->swaps ? provide_swap(false) : NULL;
 }
 
 /* What changes settings is in the test, for there is no teardown after a setup that fails. */
@@ -706,7 +705,6 @@ FIXTURE_TEARDOWN(steady)
 {
 	if (self->race.target.pid)
 		target_end(&self->race.target);
-	EXPECT_TRUE(!self->race.swap || end_swap());
 	EXPECT_TRUE(setting_restore());
 }
 
@@ -933,7 +931,7 @@ static void steady_race(struct __test_metadata *_metadata, struct race *r, int f
 	struct target *t = &r->target;
 	struct window *w = &r->window;
 	enum race_result result;
-	const char *why = steady_settings(s, &r->swap);
+	const char *why = steady_settings(s);
 	bool lets_go;
 	int i;
 
