@@ -126,7 +126,7 @@ soak:
 explore: build/linux
 	$(MAKE) -C build/linux/tools/testing/vma_walk O=$(CURDIR)/build/explore explore
 
-# What is called base and still there is of a tree that is gone, and may have edits.
+# A directory base* that is left belongs to a tree that is gone, and may have edits.
 clean:
 	test ! -d build/linux || test ! -d build/base || { patches/queue plain build/base && \
 		git -C build/linux worktree remove $(CURDIR)/build/base; }

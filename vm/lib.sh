@@ -28,6 +28,18 @@ lock()		# FILE: until this script and its children have ended
 	flock -n 9 || die "$1 is locked by a run that has not ended: wait for it, or end it"
 }
 
+# FILE NAME TREE TEXT: replace the line of NAME in vm/results/FILE. TREE is what was run.
+keep_result()
+{
+	mkdir -p vm/results
+	touch "vm/results/$1"
+	{
+		awk -v name="$2" '$1 != name' "vm/results/$1"
+		printf '%-26s  %s  %.12s  %s\n' "$2" "$(date -u +%Y-%m-%d)" "$3" "$4"
+	} | sort > "vm/results/$1.new"
+	mv "vm/results/$1.new" "vm/results/$1"
+}
+
 # Start over in a process group of its own, to which timeout passes on the signal that
 # ends this script, so that no child outlives it: in_group "$@". After $time_limit
 # seconds, if that is set, timeout ends it with status 124.
