@@ -6,25 +6,14 @@
 #ifndef BENCH_COST_H
 #define BENCH_COST_H
 
-#include <err.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
+#include "common.h"
 
-#define PAGE		4096UL
 #define LOOPS		10000000ULL
 #define TRIES		5
-
-static inline unsigned long long clock_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
 
 /*
  * Print what a loop of known length took, the least of some times: RCU may still be
@@ -38,11 +27,11 @@ static inline void calibrate(void)
 
 	for (i = 0; i < TRIES; i++) {
 		loops = LOOPS;
-		ns = clock_ns();
+		ns = now_ns();
 		count = __rdtsc();
 		asm volatile("1: dec %0; jnz 1b" : "+r" (loops) : : "cc");
 		count = __rdtsc() - count;
-		ns = clock_ns() - ns;
+		ns = now_ns() - ns;
 		if (count < least) {
 			least = count;
 			least_ns = ns;

@@ -101,8 +101,8 @@
 #include <sys/wait.h>
 #include <linux/fs.h>
 #include <linux/types.h>
+#include "common.h"
 
-#define PAGE		4096UL
 #define REGION		(128UL << 20)
 #define READ_SIZE	(64UL << 10)
 #define READER_NICE	15
@@ -171,14 +171,6 @@ static struct shared *shared;
 static struct latencies lat;
 static pid_t children[MAX_CHILDREN];
 static unsigned int nr_children;
-
-static __u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * NSEC + ts.tv_nsec;
-}
 
 static void pin(int cpu)
 {
@@ -450,18 +442,6 @@ static void scan_all(int fd, struct progress *done)
 		count_read(done, start, regions * sizeof(struct page_region));
 		scan.start = scan.walk_end;
 	} while (scan.start < scan.end);
-}
-
-static int open_file(pid_t target, const char *file)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", target, file);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		err(1, "%s", path);
-	return fd;
 }
 
 static void find_ranges(pid_t target)

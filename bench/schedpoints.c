@@ -41,8 +41,8 @@
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include "common.h"
 
-#define PAGE		4096UL
 #define GIB		(1UL << 30)
 #define VMAS		65000
 #define HOLES		(1024 * GIB)
@@ -56,7 +56,6 @@
 
 static char *vmas, *holes, *pages;
 static char *buffer;
-static char path[64];
 static pid_t target;
 
 static void *map(size_t len, int prot, int flags, int fd)
@@ -118,27 +117,16 @@ static void make_buffer(void)
 	close(fd);
 }
 
-static int open_file(const char *file)
-{
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", target, file);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		err(1, "%s", path);
-	return fd;
-}
-
 static unsigned long read_all(const char *file)
 {
-	int fd = open_file(file);
+	int fd = open_file(target, file);
 	unsigned long bytes = 0;
 	ssize_t got;
 
 	while ((got = read(fd, buffer, BUFFER)) > 0)
 		bytes += got;
 	if (got < 0)
-		err(1, "%s", path);
+		err(1, "reading %s", file);
 	close(fd);
 	return bytes;
 }
@@ -156,12 +144,12 @@ static unsigned long read_at(int fd, unsigned long offset, unsigned long len)
 
 static unsigned long read_pagemap(const char *file)
 {
-	return read_at(open_file(file), (unsigned long)holes / PAGE * 8, HOLES / PAGE * 8);
+	return read_at(open_file(target, file), (unsigned long)holes / PAGE * 8, HOLES / PAGE * 8);
 }
 
 static unsigned long read_mem(const char *file)
 {
-	return read_at(open_file(file), (unsigned long)pages, PAGES);
+	return read_at(open_file(target, file), (unsigned long)pages, PAGES);
 }
 
 static unsigned long read_mem_by_call(const char *file)
@@ -185,7 +173,7 @@ static unsigned long scan(const char *file)
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_WRITTEN,
 		.return_mask = PAGE_IS_PRESENT | PAGE_IS_WRITTEN,
 	};
-	int fd = open_file("pagemap");
+	int fd = open_file(target, "pagemap");
 	int got = ioctl(fd, PAGEMAP_SCAN, &arg);
 
 	if (got < 0)
@@ -199,12 +187,10 @@ static unsigned long scan(const char *file)
 static unsigned long list(const char *file)
 {
 	unsigned long names = 0;
-	DIR *dir;
+	DIR *dir = fdopendir(open_file(target, file));
 
-	close(open_file(file));
-	dir = opendir(path);
 	if (!dir)
-		err(1, "%s", path);
+		err(1, "%s", file);
 	while (readdir(dir))
 		names++;
 	closedir(dir);
@@ -227,18 +213,10 @@ static const struct {
 	{ "process_vm_readv", read_mem_by_call, PAGES },
 };
 
-static long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 * MS + ts.tv_nsec;
-}
-
 /* The longest wait until the child has ended; *status is its exit status. */
 static long longest_wait(pid_t child, int *status)
 {
-	long wanted = now(), longest = 0, late;
+	long wanted = now_ns(), longest = 0, late;
 	struct timespec ts;
 
 	while (!waitpid(child, status, WNOHANG)) {
@@ -246,7 +224,7 @@ static long longest_wait(pid_t child, int *status)
 		ts.tv_sec = wanted / (1000 * MS);
 		ts.tv_nsec = wanted % (1000 * MS);
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
-		late = now() - wanted;
+		late = now_ns() - wanted;
 		if (late > longest)
 			longest = late;
 		if (late > 0)
@@ -261,7 +239,7 @@ int main(void)
 	int nr = sizeof(reads) / sizeof(*reads);
 	unsigned long *got;
 	int status, failed = 0;
-	long began, longest;
+	long began, took, longest;
 	pid_t child;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -281,14 +259,15 @@ int main(void)
 			*got = reads[i].read(reads[i].file);
 			_exit(0);
 		}
-		began = now();
+		began = now_ns();
 		longest = longest_wait(child, &status);
 		if (status || *got < reads[i].least || longest >= LIMIT) {
 			printf("not ");
 			failed = 1;
 		}
+		took = now_ns() - began;
 		printf("ok %d %s: waited %ld us, read %lu in %ld ms\n", i + 1, reads[i].file,
-		       longest / 1000, *got, (now() - began) / MS);
+		       longest / 1000, *got, took / MS);
 	}
 	kill(target, SIGKILL);
 	return failed;

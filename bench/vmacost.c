@@ -298,22 +298,10 @@ static void start_child(const char *kind, unsigned int vmas)
 	close(ready[0]);
 }
 
-static int open_file(const char *file)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", child, file);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		err(1, "%s", path);
-	return fd;
-}
-
 /* Return the number of VMAs, and set the ranges: of each, or of those side by side. */
 static unsigned int find_vmas(void)
 {
-	FILE *maps = fdopen(open_file("maps"), "r");
+	FILE *maps = fdopen(open_file(child, "maps"), "r");
 	bool each = !strcmp(opt.file, "pagemap:vma");
 	unsigned long start, end;
 	unsigned int vmas = 0;
@@ -335,7 +323,7 @@ static unsigned int find_vmas(void)
 static void read_file(void)
 {
 	static char buf[READ_SIZE];
-	int fd = open_file(opt.file);
+	int fd = open_file(child, opt.file);
 	ssize_t len;
 
 	do {
@@ -353,7 +341,7 @@ static void query_all(bool named)
 		.size = sizeof(query),
 		.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA,
 	};
-	int fd = open_file("maps");
+	int fd = open_file(child, "maps");
 
 	do {
 		query.query_addr = query.vma_end;
@@ -372,7 +360,7 @@ static void query_all(bool named)
 static void read_pagemap(void)
 {
 	static char buf[READ_SIZE];
-	int fd = open_file("pagemap");
+	int fd = open_file(child, "pagemap");
 	unsigned int i;
 
 	for (i = 0; i < nr_ranges; i++) {
@@ -402,7 +390,7 @@ static void scan_all(void)
 		.category_mask = PAGE_IS_PRESENT,
 		.return_mask = PAGE_IS_PRESENT,
 	};
-	int fd = open_file("pagemap");
+	int fd = open_file(child, "pagemap");
 
 	do {
 		if (ioctl(fd, PAGEMAP_SCAN, &scan) < 0)
@@ -544,7 +532,7 @@ static void measure_calls(unsigned int vmas)
 		bytes = 0;
 		fd = -1;
 		if (call->file)
-			fd = open_file(call->file);
+			fd = open_file(child, call->file);
 		else if (!call->call && (ptrace(PTRACE_ATTACH, child, NULL, NULL) ||
 			 waitpid(child, NULL, 0) != child))
 			err(1, "PTRACE_ATTACH");
