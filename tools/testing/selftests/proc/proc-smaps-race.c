@@ -322,7 +322,7 @@ struct steady {
 	unsigned int around;	/* pages without memory may join it before or behind */
 	unsigned int busy;	/* so many others want the reader's CPU */
 	bool calm;		/* nothing happens but that */
-	bool lets_go;		/* who wants the VMA need not wait for a scan of all of it */
+	bool lets_go;		/* who wants the VMA need not wait until all of it is read */
 	/* Of pages that come and go beside: */
 	enum field seen;	/* this is to change */
 	int advice;
@@ -940,7 +940,8 @@ static void steady_race(struct __test_metadata *_metadata, struct race *r, int f
 	start(_metadata, r, (struct scenario) { steady_prepare, s->step, MANY_STEPS, s });
 	if (!reader_open(_metadata, t, file))
 		return;
-	lets_go = s->lets_go && file == PAGEMAP_SCANNED && reader.lockless;
+	/* pagemap locks each table's piece anew in any case */
+	lets_go = s->lets_go && file != PAGEMAP && reader.lockless;
 	/* Let the target touch all that it ever does besides. */
 	target_do(t, TARGET_RUN);
 	while (target_steps(t) < 200 && !t->ctl->error)
