@@ -55,8 +55,8 @@ enum way { MEM, CMDLINE, ENVIRON, VM_READV, PEEK, NODES };
 enum file { NO_FILE, RAMFS, RAMFS_CUT, SHMEM, SECRET };
 enum need { NOTHING, SWAP, HUGETLB, KSMD };
 enum change {
-	BY_MREMAP, BY_MMAP, BY_MMAP_TWO, BY_PROTECT, BY_PAGEOUT, BY_COLLAPSE, BY_REWRITE, BY_FORK,
-	BY_COPY,
+	BY_MREMAP, BY_MMAP, BY_MMAP_TWO, BY_OTHER, BY_PROTECT, BY_PAGEOUT, BY_COLLAPSE, BY_REWRITE,
+	BY_FORK, BY_COPY,
 };
 
 /*
@@ -1201,6 +1201,29 @@ static void map_state_file(struct target *t, char *to, size_t len, unsigned int 
 	must(t, mmap(to, len, PROT_READ, flags, fd[n % 2], 0) == to, "mmap");
 }
 
+/*
+ * Two files with the same bytes take turns. In the one that has just been replaced they are
+ * others for a while, by way of a mapping elsewhere.
+ */
+static void map_other_file(struct target *t, char *to, size_t len, unsigned int n)
+{
+	static char *elsewhere[2];
+	static int fd[2];
+	int i;
+
+	for (i = 0; i < 2 && !elsewhere[i]; i++) {
+		fd[i] = memfd_create("other", MFD_CLOEXEC);
+		must(t, !ftruncate(fd[i], len), "ftruncate");
+		elsewhere[i] = mmap(NULL, len, RW, MAP_SHARED, fd[i], 0);
+		must(t, elsewhere[i] != MAP_FAILED, "mmap");
+		set_pages(elsewhere[i], shared->kind.state[0]);
+	}
+	must(t, mmap(to, len, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd[n % 2],
+		     0) == to, "mmap");
+	memset(elsewhere[(n + 1) % 2], 'X', len);
+	set_pages(elsewhere[(n + 1) % 2], shared->kind.state[0]);
+}
+
 /* All pages are the same. One scan may have begun; one sees them, one merges. */
 static void map_mergeable(struct target *t)
 {
@@ -1238,6 +1261,9 @@ static void step_change(struct target *t, unsigned int n)
 	case BY_MMAP_TWO:
 		map_state_file(t, at, len, n);
 		protect(t, at + PAGE, PAGE, 'w');
+		break;
+	case BY_OTHER:
+		map_other_file(t, at, len, n);
 		break;
 	case BY_PROTECT:
 		protect(t, at + len / 2, len / 2, n % 2 ? 'w' : 'n');
@@ -1300,6 +1326,8 @@ CHANGE(readv_mremap_no_page, BY_MREMAP, VM_READV, STATES("A.AA", "BBBB"));
 CHANGE(mmap, BY_MMAP, MEM, STATES("AA", "BB"));
 CHANGE(mmap_two, BY_MMAP_TWO, MEM, STATES("AA", "BB"));
 CHANGE(readv_mmap_two, BY_MMAP_TWO, VM_READV, STATES("AA", "BB"));
+/* What becomes of the old pages is not seen. */
+CHANGE(mmap_other, BY_OTHER, MEM, STATES("AA"));
 /* What changes no byte is not seen: other protection, */
 CHANGE(protect, BY_PROTECT, MEM, WRITTEN);
 /* swap, */
@@ -1484,6 +1512,92 @@ TEST_F_TIMEOUT(reader, counter, test_timeout())
 		EXPECT_LT(1, changes);
 		EXPECT_LT(0, more);
 	}
+}
+
+/*
+ * Numbers in two pages, the first of which follows the second, so that a reader from low to
+ * high addresses never gets a greater one from the first. The process always has that page
+ * for itself, and gets its own copy of the second: what it writes goes to another page than
+ * before.
+ */
+
+#define ORDER_AT (3 * PAGE - sizeof(__u32))
+
+static __u32 *number_in_file;
+
+static void *count_in_order(void *arg)
+{
+	struct target *t = arg;
+	__u32 *follows = (__u32 *)(t->ctl->lo + ORDER_AT), n;
+	pid_t pid;
+
+	for (n = 1;; n++) {
+		if (shared->kind.change == BY_FORK) {
+			pid = fork();
+			if (!pid)
+				_exit(0);
+			must(t, waitpid(pid, NULL, 0) == pid, "waitpid");
+			__atomic_store_n(follows, n - 1, __ATOMIC_RELEASE);
+		} else {
+			__atomic_store_n(number_in_file, n - 1, __ATOMIC_RELEASE);
+			must(t, !madvise(follows + 1, PAGE, MADV_DONTNEED), "madvise");
+			__atomic_load_n(follows + 1, __ATOMIC_ACQUIRE);
+		}
+		__atomic_store_n(follows + 1, n, __ATOMIC_RELEASE);
+		__atomic_store_n(follows, n, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void map_ordered(struct target *t)
+{
+	int fd = memfd_create("ordered", MFD_CLOEXEC);
+	size_t len = 4 * PAGE;
+	char *at;
+
+	must(t, !ftruncate(fd, len), "ftruncate");
+	at = mmap(NULL, len, RW, MAP_SHARED, fd, 0);
+	must(t, at != MAP_FAILED, "mmap");
+	number_in_file = (__u32 *)(at + 3 * PAGE);
+	memset(map_at(t, place(t, len, PAGE), len, MAP_PRIVATE, fd), 0, len);
+	start_thread(t, count_in_order, t);
+}
+
+static void read_in_order(struct __test_metadata *_metadata, struct subject *s, enum way how,
+			  size_t len)
+{
+	__u64 end = now_ms() + duration_ms() / 4, most = end + 5 * duration_ms();
+	unsigned long reads = 0, changes = 0;
+	__u32 now[2], past = 0;
+
+	do {
+		ASSERT_EQ(len, get(s, how, ORDER_AT + sizeof(now) - len, len));
+		memcpy(now, buf + len - sizeof(now), sizeof(now));
+		ASSERT_LE(now[0], now[1])
+			TH_LOG("in read %lu", reads);
+		changes += now[1] != past;
+		past = now[1];
+		reads++;
+	} while (now_ms() < end || (changes < 2 && now_ms() < most));
+	note("%lu reads, %lu changes", reads, changes);
+	EXPECT_LT(1, changes);
+}
+
+TEST_F_TIMEOUT(reader, ordered_mem, test_timeout())
+{
+	static const struct kind kind = { map_ordered, ANON, NO_FILE, "----" };
+
+	if (begin(_metadata, &self->subject, &kind))
+		read_in_order(_metadata, &self->subject, MEM, PAGE);
+}
+
+/* Each page is pinned, which makes it the process's own. */
+TEST_F_TIMEOUT(reader, ordered_readv, test_timeout())
+{
+	static const struct kind kind = { map_ordered, ANON, NO_FILE, "----", .change = BY_FORK };
+
+	if (begin(_metadata, &self->subject, &kind))
+		read_in_order(_metadata, &self->subject, VM_READV, ORDER_AT + 2 * sizeof(__u32));
 }
 
 /*
