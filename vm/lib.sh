@@ -40,6 +40,17 @@ keep_result()
 	mv "vm/results/$1.new" "vm/results/$1"
 }
 
+# DIR BUILD-DIRECTORY [MAKE-ARGUMENT]...: build selftests/proc, with the headers of a kernel
+# that may be built there, and copy them to DIR.
+install_selftests()
+{
+	install=$PWD/$1 out=$PWD/$2
+	shift 2
+	make -s -C build/linux O="$out" "$@" headers &&
+		make -C build/linux/tools/testing/selftests O="$out" TARGETS=proc \
+			INSTALL_PATH="$install" "$@" install
+}
+
 # Start over in a process group of its own, to which timeout passes on the signal that
 # ends this script, so that no child outlives it: in_group "$@". After $time_limit
 # seconds, if that is set, timeout ends it with status 124.
