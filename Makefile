@@ -22,24 +22,29 @@ KMAKE = $(MAKE) -j$(JOBS) $(KARGS) KBUILD_BUILD_TIMESTAMP=1970-01-01 \
 	LOCALVERSION=-$@ O=$(CURDIR)/build/$@
 
 # Kernel to its source tree and fragments.
-SERIES = patched stats debug kcsan rt tables bpf arm64 arm64-64k
-stock: TREE = build/base
+SERIES = patched stats debug kcsan rt tables bpf trace arm64 arm64-64k
+STOCK = stock trace-stock
+$(STOCK): TREE = build/base
 $(SERIES): TREE = build/linux
-$(SERIES) stock: FRAGMENTS = configs/guest.config $(wildcard configs/$@.config)
-$(SERIES) stock: KARGS = CC="ccache gcc"
-$(SERIES) stock: IMAGE = bzImage
+$(SERIES) $(STOCK): FRAGMENTS = configs/guest.config $(wildcard configs/$(@:-stock=).config)
+$(SERIES) $(STOCK): KARGS = CC="ccache gcc"
+$(SERIES) $(STOCK): IMAGE = bzImage
 arm64-64k: FRAGMENTS = configs/guest.config configs/arm64.config configs/$@.config
 arm64 arm64-64k: KARGS = ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- CC="ccache aarch64-linux-gnu-gcc"
 arm64 arm64-64k: IMAGE = Image
 
 define HELP
-make packages  install the Debian packages that are missing
+make packages  install the Debian packages that are missing; make demo and make check do
+               that too, everything else only says what is missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min);
                the newest, or with BASE=VERSION that, here and for what needs the tree
 make refresh   make patches/ and our files those of the commits in build/linux; a patch
                whose diff is gone is removed, and what has changed in patches/ since
                make tree or refresh overwritten, only with DROP=1
 make mbox      print the whole series as mails for git am
+make quilt     build/quilt/patches: the same as a series for quilt
+make compat    apply the series to each linux-source-6.12 that apt offers, and compile the
+               files that it touches (10 min each); BASE=VERSION: only to that
 make stock     build/stock: the kernel without the series (6 min on 2 cores)
 make patched   build/patched: the kernel with the series (6 min)
 make stats     build/stats: the same with counters of VMA locks (6 min)
@@ -49,8 +54,16 @@ make rt        build/rt: the same with PREEMPT_RT and lockdep (8 min)
 make tables    build/tables: the same with PREEMPT_NONE, KASAN, and page tables that are
                checked and freed by RCU (8 min)
 make bpf       build/bpf: the same with BTF, for BPF programs that call the kernel (9 min)
+make trace     build/trace: the same with BTF and tracepoints, for bpftrace (9 min)
+make trace-stock  build/trace-stock: without the series, for bpftrace (9 min)
 make arm64     build/arm64: the same for arm64, with lockdep (8 min)
 make arm64-64k build/arm64-64k: the same with pages of 64 KiB (8 min)
+make shell     a prompt in the patched kernel, or KERNEL=stock, on this machine's own files;
+               what is written there is lost
+make run CMD='COMMAND...'  run a command of the shell there
+make selftests  selftests/proc on KERNEL=stats
+make test T=proc-maps-race ARGS='-r change.shift.one_read'  one program of them, or one
+               test in it; ARGS=-l lists the tests
 make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
                in build/results, or with KEEP=1 in bench/results
 make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
@@ -68,7 +81,7 @@ make clean     remove what the targets above built, except build/linux, build/re
 
 With CCACHE=y kernels are built with ccache, for who builds the same often.
 
-In a kernel from here: vm/run build/patched/arch/x86/boot/bzImage COMMAND
+vm/run --help tells more about how to run something in a kernel.
 endef
 export HELP
 
@@ -82,7 +95,8 @@ help:
 packages:
 	vm/packages
 
-tree: packages
+tree:
+	vm/packages --missing
 	vm/tree
 
 refresh:
@@ -91,22 +105,52 @@ refresh:
 mbox:
 	@patches/queue mbox
 
+quilt:
+	patches/queue quilt build/quilt/patches
+	@echo "In a kernel tree: QUILT_PATCHES=$(CURDIR)/build/quilt/patches quilt push -a"
+
+compat:
+	vm/packages --missing
+	vm/compat
+
 build/base build/linux:
 	$(MAKE) tree
 
-stock: build/base
+$(STOCK): build/base
 $(SERIES): build/linux
-$(SERIES) stock:
+$(SERIES) $(STOCK):
 	@rm -f build/$@/tree
 	vm/config $(TREE) build/$@ $(FRAGMENTS) -- $(KARGS)
 	+$(KMAKE) -C $(TREE) $(IMAGE)
 	@test -n "$$(git -C $(TREE) status --porcelain)" || \
 		git -C $(TREE) rev-parse 'HEAD^{tree}' > build/$@/tree	# for bench/run
 
-check: tree
+shell run: KERNEL ?= patched
+selftests test: KERNEL ?= stats
+BZIMAGE = build/$(KERNEL)/arch/x86/boot/bzImage
+
+shell:
+	$(MAKE) $(KERNEL)
+	vm/run --shell $(BZIMAGE)
+
+# As it was written: dollars are the shell's.
+run: export GUEST_COMMAND := $(value CMD)
+run:
+	@test -n "$$GUEST_COMMAND" || { echo "run what? make run CMD='uname -a'" >&2; exit 1; }
+	$(MAKE) $(KERNEL)
+	vm/run $(BZIMAGE) -- sh -c "$$GUEST_COMMAND"
+
+selftests: build/linux
+	vm/check $(KERNEL)
+
+test: build/linux
+	$(MAKE) $(KERNEL)
+	vm/test $(KERNEL) $(T) $(ARGS)
+
+check: packages tree
 	vm/check $(if $(KEEP),--keep) $(KERNELS)
 
-demo: tree
+demo: packages tree
 	$(MAKE) stock patched
 	bench/demo $(if $(KEEP),--keep)
 
@@ -119,7 +163,7 @@ mutants: tree
 	env -u CCACHE_DISABLE vm/mutants $(if $(KEEP),--keep) $(if $(SHARD),--shard $(SHARD))
 
 soak:
-	vm/packages stress-ng trinity
+	vm/packages --missing stress-ng trinity
 	$(MAKE) debug
 	vm/soak $(if $(KEEP),--keep) $(HOURS)
 
@@ -133,5 +177,6 @@ clean:
 	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results \
 		! -name 'base*' -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox stock $(SERIES) check demo bench mutants soak explore clean
+.PHONY: help packages tree refresh mbox quilt compat $(STOCK) $(SERIES) shell run \
+	selftests test check demo bench mutants soak explore clean
 .NOTPARALLEL:
