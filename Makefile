@@ -54,7 +54,8 @@ make rt        build/rt: the same with PREEMPT_RT and lockdep (8 min)
 make tables    build/tables: the same with PREEMPT_NONE, KASAN, and page tables that are
                checked and freed by RCU (8 min)
 make bpf       build/bpf: the same with BTF, for BPF programs that call the kernel (9 min)
-make trace     build/trace: the same with BTF and tracepoints, for bpftrace (9 min)
+make trace     build/trace: the same with BTF and tracepoints, for bpftrace and
+               tools/mm/mmap_lock_wait.bt (9 min)
 make trace-stock  build/trace-stock: without the series, for bpftrace (9 min)
 make arm64     build/arm64: the same for arm64, with lockdep (8 min)
 make arm64-64k build/arm64-64k: the same with pages of 64 KiB (8 min)
