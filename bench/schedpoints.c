@@ -18,6 +18,8 @@
  * it.  Meanwhile this process, SCHED_FIFO, sleeps until each next millisecond.  How late
  * it wakes up is what the reader kept it waiting.
  *
+ * Usage: schedpoints [FILE]: all of reads[], or one
+ *
  * Output: TAP, a test for each file; it fails if a wake-up was 10 ms late or more, or
  * if the reader has not read what there is.  In each line are the longest wait, the
  * bytes (for ioctls the ranges) that were read, and the time this took.
@@ -233,15 +235,22 @@ static long longest_wait(pid_t child, int *status)
 	return longest;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct sched_param fifo = { .sched_priority = 1 };
-	int nr = sizeof(reads) / sizeof(*reads);
+	int nr = sizeof(reads) / sizeof(*reads), first = 0, end = nr;
 	unsigned long *got;
 	int status, failed = 0;
 	long began, took, longest;
 	pid_t child;
 
+	if (argc > 1) {
+		while (first < nr && strcmp(reads[first].file, argv[1]))
+			first++;
+		if (first == nr)
+			errx(1, "%s is no file that is read here, see reads[]", argv[1]);
+		end = first + 1;
+	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	got = map(PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
 	make_target();
@@ -249,8 +258,8 @@ int main(void)
 	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &fifo))
 		err(1, "sched_setscheduler");
 
-	printf("TAP version 13\n1..%d\n", nr);
-	for (int i = 0; i < nr; i++) {
+	printf("TAP version 13\n%d..%d\n", first + 1, end);
+	for (int i = first; i < end; i++) {
 		*got = 0;
 		child = fork();
 		if (child < 0)
@@ -266,8 +275,8 @@ int main(void)
 			failed = 1;
 		}
 		took = now_ns() - began;
-		printf("ok %d %s: waited %ld us, read %lu in %ld ms\n", i + 1, reads[i].file,
-		       longest / 1000, *got, took / MS);
+		printf("ok %d %s: waited %ld us, read %lu in %ld ms\n", i - first + 1,
+		       reads[i].file, longest / 1000, *got, took / MS);
 	}
 	kill(target, SIGKILL);
 	return failed;

@@ -68,3 +68,13 @@ in_group()
 	trap - EXIT
 	exit $group_status
 }
+
+# IMAGE [FILE]: bench/schedpoints, of all its files or one. Without preemption the
+# kernel's own scheduling points have to do.
+schedpoints()
+{
+	# shellcheck disable=SC2016 # for the shell in the guest
+	make -s -C bench && vm/run --icount --mem 4096 --timeout 1200 --append preempt=none "$1" -- \
+		sh -c 'echo 10100000 > /proc/sys/vm/max_map_count
+			exec build/bench/schedpoints $1' - "${2-}"
+}
