@@ -33,6 +33,7 @@ struct walk_test {
 	struct completion begun;
 	struct completion read;
 	int preempt_count;
+	int calls;			/* to look at pages */
 };
 
 /* What the writer does to VMA B, or the gap before it, with mmap_lock held. */
@@ -360,9 +361,9 @@ static unsigned long count_and_die(struct vm_area_struct *vma, unsigned long fro
 static unsigned long count_some(struct vm_area_struct *vma, unsigned long from,
 				bool again, void *data)
 {
-	int *calls = data;
+	struct walk_test *t = data;
 
-	(*calls)++;
+	t->calls++;
 	return from + PAGE_SIZE;
 }
 
@@ -372,7 +373,7 @@ static void walk_pages(struct kunit *test, proc_vma_pages_t count,
 	struct walk_test *t = test->priv;
 	struct vm_area_struct *vma;
 	struct locked locked;
-	int refs, called = 0;
+	int refs;
 
 	/* So that B has an anon_vma, of which the walk takes a reference */
 	KUNIT_ASSERT_EQ(test, 0,
@@ -382,13 +383,13 @@ static void walk_pages(struct kunit *test, proc_vma_pages_t count,
 
 	vma = proc_vma_walk_start(&t->walk, t->mm, t->addr + 4 * PAGE_SIZE, 0, 0);
 	if (!IS_ERR_OR_NULL(vma))
-		vma = proc_vma_walk_pages(&t->walk, count, &called);
+		vma = proc_vma_walk_pages(&t->walk, count, t);
 	locked = now_locked(t);
 	proc_vma_walk_stop(&t->walk);
 	flush_signals(current);
 
 	KUNIT_EXPECT_PTR_EQ(test, vma, expected);
-	KUNIT_EXPECT_EQ(test, called, calls);
+	KUNIT_EXPECT_EQ(test, t->calls, calls);
 	KUNIT_EXPECT_FALSE(test, locked.a || locked.mm);
 	KUNIT_EXPECT_EQ(test, locked.b, !IS_ERR(expected));
 	KUNIT_EXPECT_EQ(test, locked.preempt, IS_ERR(expected) ? 0 : preempt_off());
@@ -410,6 +411,39 @@ static void walk_pages_killed(struct kunit *test)
 	walk_pages(test, count_and_die, ERR_PTR(-EINTR), 0);
 }
 
+/* As if A had been longer until now, twice, and as if it were gone then. */
+static unsigned long count_and_lose(struct vm_area_struct *vma, unsigned long from,
+				    bool again, void *data)
+{
+	struct walk_test *t = data;
+
+	t->calls++;
+	if (vma == t->a && t->calls < 3)
+		return vma->vm_end + PAGE_SIZE;
+	if (vma == t->a)
+		t->walk.pos = t->b->vm_start;
+	return from + PAGE_SIZE;
+}
+
+/* A has used up tries, B has its own: there is no part of it. */
+static void walk_pages_others(struct kunit *test)
+{
+	struct walk_test *t = test->priv;
+	struct vm_area_struct *vma;
+	unsigned long end;
+
+	vma = proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
+	if (!IS_ERR_OR_NULL(vma))
+		vma = proc_vma_walk_pages(&t->walk, count_and_lose, t);
+	end = t->walk.end;
+	proc_vma_walk_stop(&t->walk);
+
+	KUNIT_EXPECT_PTR_EQ(test, vma, t->b);
+	KUNIT_EXPECT_EQ(test, end, t->addr + 6 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, t->calls, 5);
+	expect_unlocked(test);
+}
+
 static struct kunit_case walk_cases[] = {
 	KUNIT_CASE(walk_quiet),
 	KUNIT_CASE_PARAM(walk_troubled, troubles_gen_params),
@@ -417,6 +451,7 @@ static struct kunit_case walk_cases[] = {
 	KUNIT_CASE(walk_patience),
 	KUNIT_CASE(walk_pages_pause),
 	KUNIT_CASE(walk_pages_killed),
+	KUNIT_CASE(walk_pages_others),
 	{}
 };
 

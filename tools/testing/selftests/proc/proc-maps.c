@@ -73,19 +73,50 @@ bool set_number(const char *path, long n)
 	return put(path, text) && number(path) == n;
 }
 
+/* What a setting is: a number, or the word in brackets among those that it may be */
+static bool setting_get(const char *path, char word[32])
+{
+	FILE *f = fopen(path, "r");
+	char line[256] = "", *start;
+	bool ok;
+
+	ok = f && fgets(line, sizeof(line), f);
+	if (f)
+		fclose(f);
+	start = strchr(line, '[');
+	return ok && sscanf(start ? start + 1 : line, "%31[^]\n]", word) == 1;
+}
+
 static struct {
 	const char *path;
-	long value;
+	char word[32];
 } saved[16];
 
 static int nr_saved;
 
+static bool setting_set(const char *path, const char *word)
+{
+	char now[32];
+
+	return put(path, word) && setting_get(path, now) && !strcmp(now, word);
+}
+
 /* Change a setting of the machine until setting_restore(). */
+bool setting_put_word(const char *path, const char *word)
+{
+	bool ok = setting_get(path, saved[nr_saved].word);
+
+	saved[nr_saved].path = path;
+	nr_saved += ok;
+	return ok && setting_set(path, word);
+}
+
 bool setting_put(const char *path, long n)
 {
-	saved[nr_saved].path = path;
-	saved[nr_saved].value = number(path);
-	return saved[nr_saved++].value >= 0 && set_number(path, n);
+	char word[32];
+
+	snprintf(word, sizeof(word), "%ld", n);
+	return setting_put_word(path, word);
 }
 
 /* Nobody but the target moves or collapses its pages, and no locked ones in any case. */
@@ -138,10 +169,8 @@ bool setting_restore(void)
 {
 	bool ok = true;
 
-	for (; nr_saved; nr_saved--) {
-		if (saved[nr_saved - 1].value >= 0)
-			ok &= set_number(saved[nr_saved - 1].path, saved[nr_saved - 1].value);
-	}
+	for (; nr_saved; nr_saved--)
+		ok &= setting_set(saved[nr_saved - 1].path, saved[nr_saved - 1].word);
 	if (our_swap)
 		ok &= !swapoff("/dev/zram0") && put("/sys/block/zram0/reset", "1");
 	our_swap = false;
@@ -385,19 +414,25 @@ bool maps_has_query(void)
 	return ret != -ENOTTY && ret != -EINVAL;
 }
 
-/* Return how many VMAs such walks have locked so far, or -1 if it is not known. */
-long maps_lockless_walks(void)
+/* A counter of /proc/vmstat, or -1 */
+long counter(const char *name)
 {
 	FILE *f = fopen("/proc/vmstat", "r");
 	long n, count = -1;
 	char word[64];
 
 	while (f && count < 0 && fscanf(f, "%63s %ld", word, &n) == 2)
-		if (!strcmp(word, "vma_lock_walk"))
+		if (!strcmp(word, name))
 			count = n;
 	if (f)
 		fclose(f);
 	return count;
+}
+
+/* Return how many VMAs such walks have locked so far, or -1 if it is not known. */
+long maps_lockless_walks(void)
+{
+	return counter("vma_lock_walk");
 }
 
 /* True if maps is known to be walked under per-VMA locks as in this series. */

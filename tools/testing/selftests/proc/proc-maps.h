@@ -81,6 +81,7 @@ int maps_next(struct maps_reader *r, struct maps_line *line);
 const char *maps_parse(const char *text, const char *end, struct maps_line *line);
 int maps_query(int fd, __u64 flags, unsigned long addr, struct maps_line *line);
 bool maps_has_query(void);
+long counter(const char *name);
 long maps_lockless_walks(void);
 bool maps_has_lockless_walk(void);
 bool maps_walks_lockless(const char *name);
@@ -226,6 +227,7 @@ bool set_number(const char *path, long n);
 
 /* A test changes these of the machine; setting_restore() undoes all of it. */
 bool setting_put(const char *path, long n);
+bool setting_put_word(const char *path, const char *word);
 void setting_calm(void);
 const char *provide_swap(bool alone);
 bool setting_restore(void);

@@ -1142,7 +1142,7 @@ TEST_F_TIMEOUT(lock, not_needed, test_timeout())
 
 /*
  * One call for at most a page sees one state of the target, and so does one of
- * process_vm_readv() for any range.
+ * process_vm_readv() for any range here, where no page has to be waited for.
  */
 
 FIXTURE(change)

@@ -642,10 +642,10 @@ VARIANT(swap_thp, .unit = &huge, .pages = "w.w...", .out = "o.",
 VARIANT(swap_shmem_shared, .backing = SHMEM, .object = "ssssssssw.w.w.s.", .shared = true,
 	.pages = "........r.w.r...", .smaps = DIRTY(3) "Swap 9",
 	.pagemap = "present 3 file 3 exclusive 3");
-/* Two pages were copied, one of the copies is in swap itself: only that counts. */
-VARIANT(swap_shmem_private, .backing = SHMEM, .object = "ssssssssw.w.w.s.",
-	.pages = "ww......r.r.r...", .out = "o", .smaps = DIRTY(4) "Anonymous 1 Swap 8 SwapPss 1",
-	.pagemap = "present 4 swapped 1 file 3 exclusive 4");
+/* Three pages were copied, one of the copies is in swap itself: only that counts. */
+VARIANT(swap_shmem_private, .backing = SHMEM, .object = "ssssssssw.w.w..s",
+	.pages = "ww......r.r.r..w", .out = "o", .smaps = DIRTY(5) "Anonymous 2 Swap 7 SwapPss 1",
+	.pagemap = "present 5 swapped 1 file 3 exclusive 5");
 /* There can be no copies in what is private and never was writable. */
 VARIANT(swap_shmem_readonly, .backing = SHMEM, .object = "ssssssssw.w.w.s.", .read_only = true,
 	.pages = "........r.r.r...", .smaps = DIRTY(3) "Swap 9",
