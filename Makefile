@@ -65,9 +65,10 @@ make run CMD='COMMAND...'  run a command of the shell there
 make selftests  selftests/proc on KERNEL=stats
 make test T=proc-maps-race ARGS='-r change.shift.one_read'  one program of them, or one
                test in it; ARGS=-l lists the tests
-make demo      measure stock against patched, draw the plot (3 min, and the two kernels)
-               in build/results, or with KEEP=1 in bench/results
-make bench     measure more; ARGS="..." are bench/run's options, ARGS=--help lists them
+make demo      measure stock against patched, readers of maps only, draw the plot (3 min,
+               and the two kernels) in build/results, or with KEEP=1 in bench/results
+make bench     measure all (25 min, and three kernels), say which criteria are met;
+               ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these; stats,preempt=none: with kernel arguments;
                KEEP=1 saves the totals in vm/results/kernels
@@ -157,7 +158,7 @@ demo: packages tree
 
 bench: build/base build/linux
 	patches/queue same build/linux
-	$(MAKE) stock patched
+	$(MAKE) stock patched stats
 	bench/run $(ARGS)
 
 mutants: tree

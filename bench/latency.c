@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * latency - how long a process waits in its own mmap() and munmap() while
- * others read its files in /proc
+ * latency - how long a process waits in its own system calls while others read its
+ * files in /proc, against how long it waits while they read those of a decoy
  *
- * The conditions are those of Paul E. McKenney's proc-mmap_sem-test.
+ * The target makes --calls without pause and measures each with CLOCK_MONOTONIC.  The
+ * decoy is made like it, with the same mappings at the same addresses, and is stopped.
+ * --readers processes at --nice 15 read /proc/PID/FILE from start to end and begin again,
+ * without pause, and --busyloops processes at nice 0 compute for --busyduration ms by
+ * the clock and sleep for 1 ms, so that they keep preempting the readers.  The target
+ * is on CPU 0, all others are on CPU 1; with --spread the target runs on both, and the
+ * readers, and the busy loops, are on CPU 0 and 1 in turn.
  *
- * CPU 0: the target, at normal priority.  It maps a region of 128 MiB and
- * unmaps and maps again one 4 KiB page of it after the other, for --duration
- * seconds, and measures each of these calls with CLOCK_MONOTONIC.  The pages
- * are never touched.  Besides it has --vmas more VMAs, and --resident MiB of
- * memory in 4 KiB pages, a VMA that it leaves alone.
+ * Periods of --seconds come in --pairs: in one period of a pair the same readers read
+ * the target's file, in the other the decoy's, in an order that is drawn by --seed.  So
+ * the load on the CPUs is the same in both, but in the second nobody is in the target's
+ * way.  A period begins when each reader has ended a read that it began after the change.
+ * With --no-decoy there are only the target's periods.
  *
- * CPU 1: --readers processes at nice 15.  Each reads /proc/TARGET/FILE from
- * start to end with a 64 KiB buffer and begins again, without pause.  Some FILEs
- * are read in other ways:
+ * FILE is read by read() of 64 KiB (of 4 KiB with --calls whole), but
  *
- *	pagemap			the entries of all that was mapped at the start,
- *				those of the region too, by preads of 64 KiB (32
- *				MiB of addresses).  From offset 0 on it would be
- *				a hole without end.
- *	PROCMAP_QUERY:name	that ioctl for one VMA after the other, with its
- *				name
+ *	pagemap			the entries of all that was mapped at the start, by
+ *				preads of 64 KiB (32 MiB of addresses)
+ *	PROCMAP_QUERY:name	that ioctl for one VMA after the other, with its name
+ *	PROCMAP_QUERY:gap	that ioctl for an address where nothing is
  *	PAGEMAP_SCAN		that ioctl for all pages that are present, of all
  *				addresses
  *	mem			the memory of --resident, by preads of 64 KiB
@@ -28,54 +30,52 @@
  *	mem:word		the first 8 bytes of the mapping of --calls
  *	process_vm_readv:word	the same by that call
  *	mem:gap			8 bytes where nothing is
+ *	maps:cat		for each pass cat is forked and executed, to /dev/null
  *
- * With --big GIB the target has a VMA of that size, with --filled MIB of pages evenly
- * spread over it, and the calls are the mprotect() of one of these pages after the
- * other, to read-only and back: each wants the VMA that readers walk.  It is not
- * there yet when pagemap's readers look what is mapped.
+ * --calls are, in a VMA of --filled MiB, full of 4 KiB pages, that merges with no other:
  *
- * With --calls WHAT the target has a mapping of --filled MiB, full of 4 KiB pages,
- * and the two calls are others:
- *
- *	brk	brk() by a page more, and by a page less; the mapping is the heap
- *	behind	mmap() of a page right behind the mapping, and munmap() of it
- *	last	mprotect() of the last page of the mapping, to write and to read-only
+ *	pages	munmap() of a page, mmap() of it; one page after the other of a VMA of
+ *		128 MiB without any
+ *	random	the same of a random page of 128 MiB that are all there, by MAP_POPULATE,
+ *		then 10 us of sleep
+ *	brk	brk() by a page more, and by a page less; the VMA is the heap
+ *	behind	mmap() of a page right behind the VMA, and munmap() of it
+ *	last	mprotect() of the last page of the VMA, to read-only and back
  *	whole	mprotect() of all of it, likewise: mmap_lock is held for write all the
- *		time.  There --big GIB says how large the mapping is.  The readers stop
- *		below it, those of text 16 VMAs before the end of the --vmas VMAs, which
- *		are the lowest, as a read() formats more than it returns.
- *		PROCMAP_QUERY:gap asks for an address where nothing is, and cmdline needs
- *		nothing of the mapping.  Without --big it is of --filled MiB.
- *	fork	fork() of a process with one thread; the child ends at once, and is
- *		waited for before the next
+ *		time.  There --big GIB says how large the VMA is.  The readers stop
+ *		below it, those of text some before the end of the --vmas VMAs, which are
+ *		the lowest, as a read() formats more than it returns.
+ *	fork	fork(); the child ends at once, and is waited for before the next
  *	fork2	the same of a process with two threads
- *	none	no calls at all: how much readers get done by themselves
+ *	fault	the first write to a page, by two threads, each in its half of the VMA,
+ *		from start to end; then madvise(MADV_DONTNEED) of the half
  *
- * entries_max is the most lines or entries that a pass has shown of the mapping.
+ * Definitions.  A pair of calls, and a read, belongs to the period in which it begins, and
+ * the time of a thread in a period is that of these and of what is between them.  Whether
+ * a period ends is decided between pairs, so that long calls are not counted too often
+ * (the ratio of the sums has no bias, by Wald's identity).  With d the time of a call, T
+ * the time of all threads, and x = 1, 4, 16 ms:
  *
- * And --busyloops processes at nice 0, which compute for --busyduration ms by
- * the clock and then sleep for 1 ms.  They keep preempting the readers.
+ *	S(x)	sum of d of the calls with d >= x, over T: the share of its time that
+ *		the target spends in calls of x and longer
+ *	W(x)	sum of max(d - x, 0) over T: the share of its time for which a call has
+ *		taken longer than x already
  *
- * With --readers 0 all else stays as it is, busy loops included: that is the
- * floor, the latency that the machine has without readers.
+ * and of the readers the bytes that reads have returned, over the time of a reader,
+ * times their number.
  *
- * Output: a line of "run" and key=value pairs, then the latencies, one line
- * for each bucket that is not empty:
+ * Output: a line "begin", and a line "over" when all periods are; a line "run" and
+ * key=value pairs; a line "period" for each, where thread_ns is T, over_ and excess_ are
+ * the sums above, in ns, and read_ns is the time of all readers; then the calls of all
+ * periods by how long they took,
  *
- *	LOW MMAPS MUNMAPS READS
+ *	LOW TARGET_CALLS TARGET_NS DECOY_CALLS DECOY_NS
  *
- * This many calls of each kind (with --big those to write again, and those to
- * read-only; forks count as MUNMAPS) took at least LOW ns and less than the next
- * bucket, which begins at most 1/32 (3 %) higher.  Units are in the names of
- * the keys.  mean_ns, max_ns and read_max_ns are exact.
+ * which are those that took at least LOW ns and less than the next bucket, which begins
+ * at most 1/32 (3 %) higher, and what they took together; then a line "end".
  *
- * passes are those over the whole FILE, reads the system calls that they took and
- * that returned something, not the end of the file.  READS and read_max_ns are how
- * long these took their reader, preemption included.  All are those that ended while
- * the target measured.
- *
- * Errors: 1 if the measurement could not be made (the reason is on stderr,
- * nothing on stdout), 2 for a wrong command line.
+ * Errors: 1 if the measurement could not be made (the reason is on stderr), 2 for a
+ * wrong command line.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -85,6 +85,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -105,13 +106,14 @@
 
 #define REGION		(128UL << 20)
 #define READ_SIZE	(64UL << 10)
-#define READER_NICE	15
 #define MAX_RANGES	1024
 #define USER_END	((1UL << 47) - PAGE)
 #define SLEEP_NS	1000000
+#define PAUSE_NS	10000
 #define LOW		(1UL << 32)	/* where --vmas are with --calls whole */
-#define LOW_UNREAD	16UL
-#define MAX_CHILDREN	64
+#define LOW_UNREAD	256UL	/* more VMAs than a read() of 4 KiB shows or formats */
+#define MAX_PAIRS	100
+#define MAX_CHILDREN	32
 #define START_SECONDS	60
 #define NSEC		1000000000ULL
 
@@ -119,58 +121,115 @@
 #define SUB_BUCKETS	32	/* 1 << SUB_BITS */
 #define BUCKETS		((64 - SUB_BITS) * SUB_BUCKETS)
 
-enum period { WARM_UP, MEASURED, OVER, PERIODS };
+/* Whose files are read; of the time between two periods nothing is printed. */
+enum side { TARGET, DECOY, BETWEEN, SIDES };
 
-/* What a child has done in a period; it alone writes it. */
-struct progress {
-	__u64 rounds;	/* passes over the file, or busy periods */
-	__u64 reads;		/* calls of read(), pread() or ioctl() that succeeded */
-	__u64 bytes;
-	__u64 max;		/* ns of the longest of the reads */
-	__u64 entries;		/* most that a pass has shown of the mapping of --calls */
-	__u64 buckets[BUCKETS];	/* these by how long they took */
-};
+static const unsigned int limits_ms[] = { 1, 4, 16 };
 
-/* What the target and its children share. */
-struct shared {
-	enum period period;
-	__u64 start;		/* of the mapping of --calls, 0: none */
-	__u64 end;
-	struct progress progress[MAX_CHILDREN][PERIODS];
-};
+#define LIMITS		(sizeof(limits_ms) / sizeof(*limits_ms))
 
-struct latencies {
-	__u64 mmaps[BUCKETS];
-	__u64 munmaps[BUCKETS];
-	__u64 sum;
+/* What a thread of the target has done in a phase. */
+struct calls {
+	__u64 calls;
+	__u64 time;		/* of the thread */
+	__u64 sum;		/* of the calls */
 	__u64 max;
+	__u64 over[LIMITS];
+	__u64 excess[LIMITS];
+};
+
+/* What a child has done in a phase; it alone writes it. */
+struct progress {
+	__u64 rounds;		/* passes over the file, or busy periods */
+	__u64 reads;
+	__u64 bytes;
+	__u64 time;
+	__u64 max;		/* the longest */
+};
+
+struct phase {
+	struct calls calls[2];
+	struct progress progress[MAX_CHILDREN];
+};
+
+struct histogram {
+	__u64 calls[BUCKETS];
+	__u64 ns[BUCKETS];
+};
+
+/* Where in a process what readers ask for is. */
+struct place {
+	char *start;		/* the VMA of --calls */
+	char *resident;		/* the memory of --resident */
+};
+
+/*
+ * What all processes share.  Phase 2 * i + 1 is period i, 2 * i the time before it in
+ * which the readers change over, and the last one lets what began in a period end.
+ */
+struct shared {
+	unsigned int phase;
+	enum side side[2 * MAX_PAIRS + 1];
+	struct place places[2];
+	struct histogram histogram[2][SIDES];	/* of each thread */
+	struct phase phases[4 * MAX_PAIRS + 1];
+};
+
+/* A thread of the target, and the part of the VMA that it changes. */
+struct caller {
+	unsigned int id;
+	char *start;
+	char *end;
+	char *at;
+	pid_t forked;
+	__u64 last;		/* when its last call ended */
+};
+
+struct call_kind {
+	const char *name;
+	void (*first)(struct caller *caller);
+	void (*second)(struct caller *caller);	/* may be NULL */
+	void (*next)(struct caller *caller);	/* not measured, may be NULL */
 };
 
 static struct {
 	unsigned int readers;
+	int nice;
 	unsigned int busyloops;
 	double busyduration;
-	double duration;
+	unsigned int pairs;
+	double seconds;
+	unsigned int seed;
 	const char *file;
 	unsigned int vmas;
 	unsigned int resident;
 	unsigned int big;
 	unsigned int filled;
-	const char *calls;
+	bool spread;
+	bool no_decoy;
 } opt = {
-	.filled = 4,
-	.calls = "pages",
 	.readers = 2,
+	.nice = 15,
 	.busyloops = 2,
 	.busyduration = 2,
-	.duration = 10,
+	.pairs = 4,
+	.seconds = 0.5,
+	.seed = 1,
 	.file = "maps",
+	.filled = 4,
 };
 
 static struct shared *shared;
-static struct latencies lat;
-static pid_t children[MAX_CHILDREN];
+static unsigned int nr_periods;
+static const struct call_kind *kind;
+static struct caller callers[2];	/* the second has a use for fault and fork2 only */
+static pid_t children[2 + MAX_CHILDREN];	/* target and decoy first */
 static unsigned int nr_children;
+
+static bool calls_are(const char *what)
+{
+	return !strcmp(kind->name, what);
+}
 
 static void pin(int cpu)
 {
@@ -203,359 +262,36 @@ static __u64 bucket_low(unsigned int bucket)
 	return (__u64)(SUB_BUCKETS + bucket % SUB_BUCKETS) << shift;
 }
 
-static void count(__u64 *counter, __u64 n)
+static unsigned int current_phase(void)
 {
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+	return __atomic_load_n(&shared->phase, __ATOMIC_RELAXED);
 }
 
-static enum period current_period(void)
+/* Add a call of a thread, which began in @phase. */
+static void count_call(struct caller *caller, unsigned int phase, __u64 start, __u64 end)
 {
-	return __atomic_load_n(&shared->period, __ATOMIC_RELAXED);
-}
-
-/* Count a call that began at @start and returned @bytes, for the period that it ended in. */
-static void count_read(struct progress *done, __u64 start, __u64 bytes)
-{
-	__u64 ns = now_ns() - start;
-
-	done += current_period();
-	count(&done->reads, 1);
-	count(&done->bytes, bytes);
-	count(&done->buckets[bucket_of(ns)], 1);
-	if (ns > done->max)
-		done->max = ns;
-}
-
-static char buf[READ_SIZE + 1];
-
-/* What the target has mapped; VMAs side by side make one range. */
-static struct {
-	__u64 start;
-	__u64 end;
-} ranges[MAX_RANGES];
-
-static unsigned int nr_ranges;
-static char *resident;	/* the memory of --resident */
-
-static bool calls_are(const char *what)
-{
-	return !strcmp(opt.calls, what);
-}
-
-/* A line begins with an address or, in smaps, with a word that has a capital. */
-static bool address_at(const char *text, __u64 *address)
-{
-	char *end;
-
-	if (*text < '0' || *text > 'f' || (*text > '9' && *text < 'a'))
-		return false;
-	*address = strtoull(text, &end, 16);
-	return *end == '-' || *end == ' ';
-}
-
-/*
- * Count the lines in @buf, which has @len bytes of text and a zero, that begin in
- * the mapping of --calls.  Lines are never cut: a read() of 64 KiB returns whole ones.
- * Return false if the rest of the file is of no interest.
- */
-static bool count_entries(size_t len, __u64 *entries)
-{
-	const char *text = buf;
-	__u64 address;
-
-	if (!shared->start)
-		return true;
-	do {
-		if (!address_at(text, &address))
-			continue;
-		if (calls_are("whole") && address + LOW_UNREAD * PAGE >= LOW + opt.vmas * PAGE)
-			return false;
-		*entries += address >= shared->start && address < shared->end;
-	} while ((text = memchr(text, '\n', buf + len - text)) && *++text);
-	return true;
-}
-
-static void read_all(int fd, struct progress *done)
-{
-	size_t size = calls_are("whole") ? PAGE : READ_SIZE;
-	__u64 start, entries = 0;
-	ssize_t len;
-
-	for (;;) {
-		start = now_ns();
-		len = read(fd, buf, size);
-		if (len <= 0)
-			break;
-		buf[len] = '\0';
-		if (!count_entries(len, &entries))
-			break;
-		count_read(done, start, len);
-	}
-	if (len < 0 || lseek(fd, 0, SEEK_SET))
-		err(1, "reading %s", opt.file);
-	done += current_period();
-	if (entries > done->entries)
-		done->entries = entries;
-}
-
-static void read_from_to(int fd, struct progress *done, __u64 at, __u64 end)
-{
-	ssize_t len;
-	__u64 start;
-
-	while (at < end) {
-		start = now_ns();
-		len = pread(fd, buf, end - at < READ_SIZE ? end - at : READ_SIZE, at);
-		if (len < 0)
-			err(1, "reading %s at %#llx", opt.file, at);
-		if (!len)
-			errx(1, "%s ended at %#llx", opt.file, at);
-		count_read(done, start, len);
-		at += len;
-	}
-}
-
-static void read_pagemap(int fd, struct progress *done)
-{
+	enum side side = phase % 2 ? shared->side[phase / 2] : BETWEEN;
+	struct histogram *histogram = &shared->histogram[caller->id][side];
+	struct calls *calls = &shared->phases[phase].calls[caller->id];
+	__u64 ns = end - start;
 	unsigned int i;
 
-	for (i = 0; i < nr_ranges; i++)
-		read_from_to(fd, done, ranges[i].start / PAGE * sizeof(__u64),
-			     ranges[i].end / PAGE * sizeof(__u64));
-}
+	__atomic_store_n(&calls->calls, calls->calls + 1, __ATOMIC_RELAXED);
+	calls->time += end - caller->last;
+	caller->last = end;
+	calls->sum += ns;
+	if (ns > calls->max)
+		calls->max = ns;
+	for (i = 0; i < LIMITS; i++) {
+		__u64 limit = limits_ms[i] * 1000000ULL;
 
-static void read_mem(int fd, struct progress *done)
-{
-	__u64 start = (uintptr_t)resident;
-
-	read_from_to(fd, done, start, start + ((__u64)opt.resident << 20));
-}
-
-static ssize_t read_remote(pid_t target, __u64 at, size_t size)
-{
-	struct iovec local = { buf, size }, remote = { (void *)(uintptr_t)at, size };
-
-	return process_vm_readv(target, &local, 1, &remote, 1, 0);
-}
-
-static void read_remote_mem(int target, struct progress *done)
-{
-	__u64 at = (uintptr_t)resident, end = at + ((__u64)opt.resident << 20), start;
-
-	for (; at < end; at += READ_SIZE) {
-		start = now_ns();
-		if (read_remote(target, at, READ_SIZE) != READ_SIZE)
-			err(1, "process_vm_readv at %#llx", at);
-		count_read(done, start, READ_SIZE);
-	}
-}
-
-/* Wait until the target has made its mapping. */
-static __u64 calls_start(void)
-{
-	__u64 start;
-
-	while (!(start = __atomic_load_n(&shared->start, __ATOMIC_RELAXED)))
-		sched_yield();
-	return start;
-}
-
-static void read_word(int fd, struct progress *done)
-{
-	__u64 at = calls_start(), start = now_ns();
-
-	if (pread(fd, buf, sizeof(__u64), at) != sizeof(__u64))
-		err(1, "reading mem at %#llx", at);
-	count_read(done, start, sizeof(__u64));
-}
-
-static void read_remote_word(int target, struct progress *done)
-{
-	__u64 at = calls_start(), start = now_ns();
-
-	if (read_remote(target, at, sizeof(__u64)) != sizeof(__u64))
-		err(1, "process_vm_readv at %#llx", at);
-	count_read(done, start, sizeof(__u64));
-}
-
-static void read_gap(int fd, struct progress *done)
-{
-	__u64 start = now_ns();
-
-	if (pread(fd, buf, sizeof(__u64), PAGE) >= 0)
-		errx(1, "there is something at %#lx", PAGE);
-	count_read(done, start, 0);
-}
-
-/* Ask for one VMA after the other, with its name, from the first to the last. */
-static void query_all(int fd, struct progress *done)
-{
-	struct procmap_query query = { .size = sizeof(query) };
-	__u64 start;
-
-	query.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
-	for (;;) {
-		query.query_addr = query.vma_end;
-		query.vma_name_addr = (uintptr_t)buf;
-		query.vma_name_size = PAGE;
-		start = now_ns();
-		if (ioctl(fd, PROCMAP_QUERY, &query)) {
-			if (errno != ENOENT)
-				err(1, "PROCMAP_QUERY");
+		if (ns < limit)
 			break;
-		}
-		if (calls_are("whole") && query.vma_start >= shared->start)
-			break;
-		count_read(done, start, sizeof(query) + query.vma_name_size);
+		calls->over[i] += ns;
+		calls->excess[i] += ns - limit;
 	}
-}
-
-/* Ask for an address below all that is ever mapped. */
-static void query_gap(int fd, struct progress *done)
-{
-	struct procmap_query query = { .size = sizeof(query), .query_addr = PAGE };
-	__u64 start = now_ns();
-
-	if (!ioctl(fd, PROCMAP_QUERY, &query) || errno != ENOENT)
-		errx(1, "PROCMAP_QUERY has found something at %#lx", PAGE);
-	count_read(done, start, sizeof(query));
-}
-
-static void scan_all(int fd, struct progress *done)
-{
-	struct pm_scan_arg scan = {
-		.size = sizeof(scan),
-		.end = USER_END,
-		.vec = (uintptr_t)buf,
-		.vec_len = READ_SIZE / sizeof(struct page_region),
-		.category_mask = PAGE_IS_PRESENT,
-		.return_mask = PAGE_IS_PRESENT,
-	};
-	__u64 start;
-	int regions;
-
-	do {
-		start = now_ns();
-		regions = ioctl(fd, PAGEMAP_SCAN, &scan);
-		if (regions < 0)
-			err(1, "PAGEMAP_SCAN");
-		count_read(done, start, regions * sizeof(struct page_region));
-		scan.start = scan.walk_end;
-	} while (scan.start < scan.end);
-}
-
-static void find_ranges(pid_t target)
-{
-	FILE *maps = fdopen(open_file(target, "maps"), "r");
-	unsigned long start, end;
-
-	while (fscanf(maps, "%lx-%lx%*[^\n]", &start, &end) == 2 && end <= USER_END) {
-		if (!nr_ranges || start != ranges[nr_ranges - 1].end) {
-			if (nr_ranges == MAX_RANGES)
-				errx(1, "the target has more than %d ranges of VMAs", MAX_RANGES);
-			ranges[nr_ranges++].start = start;
-		}
-		ranges[nr_ranges - 1].end = end;
-	}
-	fclose(maps);
-}
-
-static void reader(struct progress *done, pid_t target)
-{
-	void (*pass)(int fd, struct progress *done) = read_all;
-	const char *file = opt.file;
-	int fd;
-
-	if (setpriority(PRIO_PROCESS, 0, READER_NICE))
-		err(1, "setpriority");
-	if (!strcmp(file, "pagemap")) {
-		find_ranges(target);
-		pass = read_pagemap;
-	} else if (!strcmp(file, "mem")) {
-		pass = read_mem;
-	} else if (!strcmp(file, "mem:word")) {
-		file = "mem";
-		pass = read_word;
-	} else if (!strcmp(file, "mem:gap")) {
-		file = "mem";
-		pass = read_gap;
-	} else if (!strcmp(file, "process_vm_readv")) {
-		file = NULL;
-		pass = read_remote_mem;
-	} else if (!strcmp(file, "process_vm_readv:word")) {
-		file = NULL;
-		pass = read_remote_word;
-	} else if (!strcmp(file, "PROCMAP_QUERY:name")) {
-		file = "maps";
-		pass = query_all;
-	} else if (!strcmp(file, "PROCMAP_QUERY:gap")) {
-		file = "maps";
-		pass = query_gap;
-	} else if (!strcmp(file, "PAGEMAP_SCAN")) {
-		file = "pagemap";
-		pass = scan_all;
-	}
-	fd = file ? open_file(target, file) : target;
-	if (calls_are("whole"))
-		calls_start();
-	for (;;) {
-		pass(fd, done);
-		count(&done[current_period()].rounds, 1);
-	}
-}
-
-static void busy_loop(struct progress *done, pid_t target)
-{
-	const struct timespec pause = { .tv_nsec = SLEEP_NS };
-	__u64 end;
-
-	(void)target;
-	for (;;) {
-		end = now_ns() + opt.busyduration * 1000000;
-		while (now_ns() < end)
-			;
-		count(&done[current_period()].rounds, 1);
-		nanosleep(&pause, NULL);
-	}
-}
-
-static void end_children(void)
-{
-	while (nr_children) {
-		kill(children[--nr_children], SIGKILL);
-		waitpid(children[nr_children], NULL, 0);
-	}
-}
-
-static void start_child(void (*work)(struct progress *, pid_t))
-{
-	unsigned int child = nr_children;
-	pid_t target = getpid();
-	pid_t pid;
-
-	pid = fork();
-	if (pid < 0)
-		err(1, "fork");
-	if (pid) {
-		children[nr_children++] = pid;
-		return;
-	}
-	nr_children = 0;	/* the others are not this child's to end */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != target)
-		_exit(1);
-	pin(1);
-	work(shared->progress[child], target);
-}
-
-static void check_children(void)
-{
-	unsigned int i;
-
-	for (i = 0; i < nr_children; i++) {
-		if (waitpid(children[i], NULL, WNOHANG))
-			errx(1, "a reader or busy loop ended early");
-	}
+	histogram->calls[bucket_of(ns)]++;
+	histogram->ns[bucket_of(ns)] += ns;
 }
 
 static void *map_at(void *at, size_t size, int prot, int flags)
@@ -569,7 +305,7 @@ static void *map_at(void *at, size_t size, int prot, int flags)
 
 static void *map(size_t size, int prot, int flags)
 {
-	return map_at(NULL, size, prot, flags);
+	return map_at(NULL, size, prot, MAP_ANONYMOUS | flags);
 }
 
 static void protect(void *p, size_t size, int prot)
@@ -581,13 +317,202 @@ static void protect(void *p, size_t size, int prot)
 	err(1, "mprotect");
 }
 
-/* A VMA of its own: it is kept from merging with others by what is around. */
-static char *map_region(void)
+static void unmap(void *p, size_t size)
 {
-	char *p = map(REGION + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+	if (munmap(p, size))
+		err(1, "munmap");
+}
 
-	protect(p + PAGE, REGION, PROT_READ | PROT_WRITE);
-	return p + PAGE;
+static void sleep_ns(long ns)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+}
+
+static void unmap_page(struct caller *caller)
+{
+	unmap(caller->at, PAGE);
+}
+
+static void map_page(struct caller *caller)
+{
+	map_at(caller->at, PAGE, PROT_READ | PROT_WRITE,
+	       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+}
+
+static void next_page(struct caller *caller)
+{
+	caller->at += PAGE;
+	if (caller->at == caller->end)
+		caller->at = caller->start;
+}
+
+static void map_filled_page(struct caller *caller)
+{
+	map_at(caller->at, PAGE, PROT_READ | PROT_WRITE,
+	       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE);
+}
+
+static void random_page(struct caller *caller)
+{
+	sleep_ns(PAUSE_NS);
+	caller->at = caller->start + random() % ((caller->end - caller->start) / PAGE) * PAGE;
+}
+
+static void grow_heap(struct caller *caller)
+{
+	if (brk(caller->end + PAGE))
+		err(1, "brk");
+}
+
+static void shrink_heap(struct caller *caller)
+{
+	if (brk(caller->end))
+		err(1, "brk");
+}
+
+static void map_behind(struct caller *caller)
+{
+	map_at(caller->end, PAGE, PROT_READ | PROT_WRITE,
+	       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+}
+
+static void unmap_behind(struct caller *caller)
+{
+	unmap(caller->end, PAGE);
+}
+
+static void protect_last(struct caller *caller)
+{
+	protect(caller->end - PAGE, PAGE, PROT_READ);
+}
+
+static void unprotect_last(struct caller *caller)
+{
+	protect(caller->end - PAGE, PAGE, PROT_READ | PROT_WRITE);
+}
+
+static void protect_whole(struct caller *caller)
+{
+	protect(caller->start, caller->end - caller->start, PROT_READ);
+}
+
+static void unprotect_whole(struct caller *caller)
+{
+	protect(caller->start, caller->end - caller->start, PROT_READ | PROT_WRITE);
+}
+
+static void fork_child(struct caller *caller)
+{
+	caller->forked = syscall(SYS_fork);
+	if (!caller->forked)
+		_exit(0);
+	if (caller->forked < 0)
+		err(1, "fork");
+}
+
+static void wait_for_child(struct caller *caller)
+{
+	if (waitpid(caller->forked, NULL, 0) != caller->forked)
+		err(1, "waitpid");
+}
+
+static void touch_page(struct caller *caller)
+{
+	__atomic_store_n(caller->at, 1, __ATOMIC_RELAXED);
+}
+
+static void next_absent_page(struct caller *caller)
+{
+	next_page(caller);
+	if (caller->at == caller->start &&
+	    madvise(caller->start, caller->end - caller->start, MADV_DONTNEED))
+		err(1, "madvise");
+}
+
+static const struct call_kind kinds[] = {
+	{ "pages", unmap_page, map_page, next_page },
+	{ "random", unmap_page, map_filled_page, random_page },
+	{ "brk", grow_heap, shrink_heap, NULL },
+	{ "behind", map_behind, unmap_behind, NULL },
+	{ "last", protect_last, unprotect_last, NULL },
+	{ "whole", protect_whole, unprotect_whole, NULL },
+	{ "fork", fork_child, NULL, wait_for_child },
+	{ "fork2", fork_child, NULL, wait_for_child },
+	{ "fault", touch_page, NULL, next_absent_page },
+};
+
+#define KINDS		(sizeof(kinds) / sizeof(*kinds))
+
+/* Make the calls of @kind once, and return when they have ended. */
+static __u64 make_calls(struct caller *caller)
+{
+	unsigned int phase = current_phase();
+	__u64 start = now_ns(), end;
+
+	kind->first(caller);
+	end = now_ns();
+	count_call(caller, phase, start, end);
+	if (kind->second) {
+		kind->second(caller);
+		start = end;
+		end = now_ns();
+		count_call(caller, phase, start, end);
+	}
+	if (kind->next)
+		kind->next(caller);
+	return end;
+}
+
+/* Has each thread and reader done something that it began in this phase? */
+static bool all_began(unsigned int phase)
+{
+	const struct phase *done = &shared->phases[phase];
+	unsigned int i;
+
+	for (i = 0; i < opt.readers; i++) {
+		if (!__atomic_load_n(&done->progress[i].reads, __ATOMIC_RELAXED))
+			return false;
+	}
+	return !calls_are("fault") || __atomic_load_n(&done->calls[1].calls, __ATOMIC_RELAXED);
+}
+
+static void begin_phase(unsigned int phase)
+{
+	__atomic_store_n(&shared->phase, phase, __ATOMIC_RELAXED);
+}
+
+static void change_over(unsigned int phase)
+{
+	__u64 deadline = now_ns() + START_SECONDS * NSEC;
+
+	begin_phase(phase);
+	do {
+		if (make_calls(callers) > deadline)
+			errx(1, "a reader of %s has not ended a read in %d s", opt.file,
+			     START_SECONDS);
+	} while (!all_began(phase));
+}
+
+static void measure_period(unsigned int phase)
+{
+	__u64 end = now_ns() + opt.seconds * NSEC;
+
+	begin_phase(phase);
+	while (make_calls(callers) < end)
+		;
+}
+
+static pthread_mutex_t second_thread_held = PTHREAD_MUTEX_INITIALIZER;
+
+static void *second_thread(void *arg)
+{
+	pthread_mutex_lock(&second_thread_held);
+	while (calls_are("fork2"))
+		pause();
+	callers[1].last = now_ns();
+	for (;;)
+		make_calls(&callers[1]);
+	return arg;
 }
 
 static void add_vmas(unsigned int vmas)
@@ -603,348 +528,582 @@ static void add_vmas(unsigned int vmas)
 		protect(p + i * PAGE, PAGE, PROT_READ);
 }
 
-/* Pages that mlockall() will fill. */
-static void add_resident(size_t size)
-{
-	if (!size)
-		return;
-	resident = map(size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
-	if (madvise(resident, size, MADV_NOHUGEPAGE))
-		err(1, "madvise");
-}
-
-static void record(__u64 *buckets, __u64 ns)
-{
-	buckets[bucket_of(ns)]++;
-	lat.sum += ns;
-	if (ns > lat.max)
-		lat.max = ns;
-}
-
-/* A mapping of --big GiB; --filled says how far apart its pages are. */
-static char *map_big(size_t size, size_t step)
-{
-	char *p = map(size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
-	size_t offset;
-
-	if (madvise(p, size, MADV_NOHUGEPAGE))
-		err(1, "madvise");
-	for (offset = 0; offset < size; offset += step)
-		p[offset] = 1;
-	return p;
-}
-
 /*
- * The mapping of --calls: what is before and behind does not merge with it, and it
- * has no flags that a page behind it would not have.
+ * The VMA of --calls: what is before and behind does not merge with it, and it has no
+ * flags that a page behind it would not have.
  */
-static char *map_calls(size_t size)
+static void map_calls(void)
 {
-	size_t offset;
+	bool sparse = calls_are("whole") && opt.big;
+	size_t size = (size_t)opt.filled << 20, step = PAGE, offset;
 	char *p;
 
-	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
-		err(1, "PR_SET_THP_DISABLE");
+	if (calls_are("pages") || calls_are("random"))
+		size = REGION;
+	if (sparse) {
+		size = (size_t)opt.big << 30;
+		step = size / (opt.filled << 8) / PAGE * PAGE;
+	}
 	if (calls_are("brk")) {
 		/* A page that does not merge, then the rest of the heap */
 		p = sbrk(0);
-		p -= (uintptr_t)p % PAGE;
+		p += -(uintptr_t)p % PAGE;
 		if (brk(p + PAGE) || brk(p + PAGE + size))
 			err(1, "brk by %zu bytes", size);
 		protect(p, PAGE, PROT_READ);
 		p += PAGE;
 	} else {
-		p = map(size + 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS);
+		p = map(size + 3 * PAGE, PROT_NONE, MAP_PRIVATE | (sparse ? MAP_NORESERVE : 0));
 		p += PAGE;
 		protect(p, size, PROT_READ | PROT_WRITE);
-		if (munmap(p + size, PAGE))
-			err(1, "munmap");
+		unmap(p + size, PAGE);
 	}
-	for (offset = 0; offset < size; offset += PAGE)
+	for (offset = 0; !calls_are("pages") && offset < size; offset += step)
 		p[offset] = 1;
-	return p;
-}
-
-static pid_t forked;
-
-static bool calls_fork(void)
-{
-	return calls_are("fork") || calls_are("fork2");
-}
-
-static void *wait_forever(void *arg)
-{
-	for (;;)
-		pause();
-	return arg;
-}
-
-static void first_call(char *end)
-{
-	const struct timespec pause = { .tv_nsec = SLEEP_NS };
-
-	if (calls_are("brk")) {
-		if (brk(end + PAGE))
-			err(1, "brk");
-	} else if (calls_are("behind")) {
-		map_at(end, PAGE, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
-	} else if (calls_are("last")) {
-		protect(end - PAGE, PAGE, PROT_READ);
-	} else if (calls_are("whole")) {
-		protect((void *)shared->start, shared->end - shared->start, PROT_READ);
-	} else if (calls_fork()) {
-		forked = syscall(SYS_fork);
-		if (!forked)
-			_exit(0);
-		if (forked < 0)
-			err(1, "fork");
-	} else {
-		nanosleep(&pause, NULL);
+	callers[0].start = p;
+	callers[0].end = p + size;
+	if (calls_are("fault")) {
+		callers[0].end = p + size / 2 / PAGE * PAGE;
+		callers[1].id = 1;
+		callers[1].start = callers[0].end;
+		callers[1].at = callers[0].end;
+		callers[1].end = p + size;
+		if (madvise(p, size, MADV_DONTNEED))
+			err(1, "madvise");
 	}
+	callers[0].at = callers[0].start;
 }
 
-static void second_call(char *end)
+/*
+ * The target, and the decoy, which stays stopped.  Nothing but the calls shall enter the
+ * kernel while they are measured, hence mlockall(); what they are made in is not locked.
+ */
+static void target(unsigned int side)
 {
-	if (calls_are("brk")) {
-		if (brk(end))
-			err(1, "brk");
-	} else if (calls_are("behind")) {
-		if (munmap(end, PAGE))
-			err(1, "munmap");
-	} else if (calls_are("last")) {
-		protect(end - PAGE, PAGE, PROT_READ | PROT_WRITE);
-	} else if (calls_are("whole")) {
-		protect((void *)shared->start, shared->end - shared->start,
-			PROT_READ | PROT_WRITE);
-	} else if (calls_fork()) {
-		if (waitpid(forked, NULL, 0) != forked)
-			err(1, "waitpid");
+	struct place *place = &shared->places[side];
+	pthread_t thread;
+	unsigned int i;
+
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+		err(1, "PR_SET_THP_DISABLE");
+	if (!opt.spread)
+		pin(0);
+	add_vmas(opt.vmas);
+	if (opt.resident)
+		place->resident = map((size_t)opt.resident << 20, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE);
+	if (mlockall(MCL_CURRENT))
+		warn("mlockall (goes on: page faults may be in the times)");
+	map_calls();
+	pthread_mutex_lock(&second_thread_held);
+	if ((calls_are("fork2") || calls_are("fault")) &&
+	    pthread_create(&thread, NULL, second_thread, NULL))
+		errx(1, "pthread_create");
+	place->start = callers[0].start;
+	raise(SIGSTOP);
+
+	pthread_mutex_unlock(&second_thread_held);
+	callers[0].last = now_ns();
+	for (i = 0; i < nr_periods; i++) {
+		change_over(2 * i);
+		measure_period(2 * i + 1);
 	}
+	change_over(2 * nr_periods);
+	raise(SIGSTOP);		/* there is something to read until the readers have ended */
 }
 
-static void remove_page(char *page)
+static char buf[READ_SIZE + 1];
+
+/* What the target has mapped; VMAs side by side make one range. */
+struct range {
+	__u64 start;
+	__u64 end;
+};
+
+static struct range ranges[MAX_RANGES];
+static unsigned int nr_ranges;
+
+/* Of a reader or busy loop: its phase, what it has done there, when its last read ended. */
+static unsigned int me;
+static unsigned int my_phase;
+static struct progress *done;
+static __u64 last_end;
+
+static void enter_phase(void)
 {
-	if (shared->start)
-		first_call((char *)shared->end);
-	else if (opt.big)
-		protect(page, PAGE, PROT_READ);
-	else if (munmap(page, PAGE))
-		err(1, "munmap");
+	my_phase = current_phase();
+	done = &shared->phases[my_phase].progress[me];
 }
 
-static void restore_page(char *page)
+/* Count a read.  Return false if the next is to be one of the other side. */
+static bool count_read(__u64 bytes)
 {
-	if (shared->start)
-		second_call((char *)shared->end);
-	else if (opt.big)
-		protect(page, PAGE, PROT_READ | PROT_WRITE);
-	else if (mmap(page, PAGE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != page)
-		err(1, "mmap");
+	unsigned int phase = my_phase;
+	__u64 now = now_ns(), ns = now - last_end;
+
+	last_end = now;
+	done->bytes += bytes;
+	done->time += ns;
+	if (ns > done->max)
+		done->max = ns;
+	__atomic_store_n(&done->reads, done->reads + 1, __ATOMIC_RELAXED);
+	enter_phase();
+	return my_phase / 2 == phase / 2;
 }
 
-/* Take away and restore a page in each @step of @region until @done.  Return the time. */
-static __u64 change_pages(char *region, size_t size, size_t step, bool (*done)(__u64 now))
+/*
+ * The passes over a file, by a descriptor or PID.  Each returns false if it has not come
+ * to the end.
+ */
+static bool read_all(int fd)
 {
-	static size_t offset;
-	__u64 start, middle, end;
+	bool whole = calls_are("whole"), more = true;
+	ssize_t len;
 
-	do {
-		start = now_ns();
-		remove_page(region + offset);
-		middle = now_ns();
-		restore_page(region + offset);
-		end = now_ns();
-
-		record(lat.munmaps, middle - start);
-		if (!calls_fork())
-			record(lat.mmaps, end - middle);
-		offset += step;
-		if (offset >= size)
-			offset = 0;
-	} while (!done(end));
-	return end;
+	while (more) {
+		len = read(fd, buf, whole ? PAGE : READ_SIZE);
+		if (len < 0)
+			err(1, "reading %s", opt.file);
+		if (!len)
+			break;
+		buf[len] = '\0';
+		more = count_read(len);
+		/* What has been read begins with an address */
+		if (whole && strtoull(buf, NULL, 16) + LOW_UNREAD * PAGE >= LOW + opt.vmas * PAGE)
+			break;
+	}
+	if (lseek(fd, 0, SEEK_SET))
+		err(1, "lseek of %s", opt.file);
+	return more;
 }
 
-static __u64 deadline;
+static bool read_from_to(int fd, __u64 at, __u64 end)
+{
+	ssize_t len;
 
-static bool readers_began(__u64 now)
+	for (; at < end; at += len) {
+		len = pread(fd, buf, end - at < READ_SIZE ? end - at : READ_SIZE, at);
+		if (len < 0)
+			err(1, "reading %s at %#llx", opt.file, at);
+		if (!len)
+			errx(1, "%s ended at %#llx", opt.file, at);
+		if (!count_read(len))
+			return false;
+	}
+	return true;
+}
+
+static bool read_pagemap(int fd)
 {
 	unsigned int i;
 
-	for (i = 0; i < opt.readers; i++) {
-		if (!__atomic_load_n(&shared->progress[i][WARM_UP].reads, __ATOMIC_RELAXED))
-			break;
+	for (i = 0; i < nr_ranges; i++) {
+		if (!read_from_to(fd, ranges[i].start / PAGE * sizeof(__u64),
+				  ranges[i].end / PAGE * sizeof(__u64)))
+			return false;
 	}
-	if (i == opt.readers)
-		return true;
-	check_children();
-	if (now > deadline)
-		errx(1, "reader %u returned from no read() in %d s", i, START_SECONDS);
+	return true;
+}
+
+static bool read_mem(int fd)
+{
+	__u64 start = (uintptr_t)shared->places[TARGET].resident;
+
+	return read_from_to(fd, start, start + ((__u64)opt.resident << 20));
+}
+
+static bool read_remote(pid_t pid, char *at, size_t size)
+{
+	struct iovec local = { buf, size }, remote = { at, size };
+
+	if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != (ssize_t)size)
+		err(1, "process_vm_readv at %p", at);
+	return count_read(size);
+}
+
+static bool read_remote_mem(int pid)
+{
+	char *at = shared->places[TARGET].resident, *end = at + ((size_t)opt.resident << 20);
+
+	for (; at < end; at += READ_SIZE) {
+		if (!read_remote(pid, at, READ_SIZE))
+			return false;
+	}
+	return true;
+}
+
+static bool read_remote_word(int pid)
+{
+	return read_remote(pid, shared->places[TARGET].start, sizeof(__u64));
+}
+
+static bool read_word(int fd)
+{
+	__u64 at = (uintptr_t)shared->places[TARGET].start;
+
+	return read_from_to(fd, at, at + sizeof(__u64));
+}
+
+static bool read_gap(int fd)
+{
+	if (pread(fd, buf, sizeof(__u64), PAGE) >= 0)
+		errx(1, "there is something at %#lx", PAGE);
+	return count_read(sizeof(__u64));
+}
+
+static bool query_all(int fd)
+{
+	struct procmap_query query = { .size = sizeof(query) };
+
+	query.query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
+	do {
+		query.query_addr = query.vma_end;
+		query.vma_name_addr = (uintptr_t)buf;
+		query.vma_name_size = PAGE;
+		if (ioctl(fd, PROCMAP_QUERY, &query)) {
+			if (errno != ENOENT)
+				err(1, "PROCMAP_QUERY");
+			return true;
+		}
+		if (calls_are("whole") && query.vma_end >= LOW + opt.vmas * PAGE)
+			return true;
+	} while (count_read(sizeof(query) + query.vma_name_size));
 	return false;
 }
 
-static bool time_is_up(__u64 now)
+static bool query_gap(int fd)
 {
-	return now >= deadline;
+	struct procmap_query query = { .size = sizeof(query), .query_addr = PAGE };
+
+	if (!ioctl(fd, PROCMAP_QUERY, &query) || errno != ENOENT)
+		errx(1, "PROCMAP_QUERY has found something at %#lx", PAGE);
+	return count_read(sizeof(query));
 }
 
-static void set_period(enum period next)
+static bool scan_all(int fd)
 {
-	__atomic_store_n(&shared->period, next, __ATOMIC_RELAXED);
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.end = USER_END,
+		.vec = (uintptr_t)buf,
+		.vec_len = READ_SIZE / sizeof(struct page_region),
+		.category_mask = PAGE_IS_PRESENT,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+	int regions;
+
+	do {
+		regions = ioctl(fd, PAGEMAP_SCAN, &scan);
+		if (regions < 0)
+			err(1, "PAGEMAP_SCAN");
+		if (!count_read(regions * sizeof(struct page_region)))
+			return false;
+		scan.start = scan.walk_end;
+	} while (scan.start < scan.end);
+	return true;
 }
 
-/* What children that have ended did in the measured period. */
-static struct progress sum_up(unsigned int from, unsigned int to)
+/* The bytes are not known here; a scan counts as one. */
+static bool cat_maps(int pid)
 {
-	struct progress sum = {};
-	const struct progress *done;
+	char path[64];
+	char * const argv[] = { "cat", path, NULL };
+	posix_spawn_file_actions_t actions;
+	int status;
+	pid_t cat;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+	errno = posix_spawnp(&cat, argv[0], &actions, NULL, argv, environ);
+	if (errno)
+		err(1, "cat");
+	posix_spawn_file_actions_destroy(&actions);
+	if (waitpid(cat, &status, 0) != cat || status)
+		errx(1, "cat %s has failed", path);
+	return count_read(1);
+}
+
+static const struct {
+	const char *name;
+	const char *file;	/* NULL: it is given the PID */
+	bool (*pass)(int fd);
+} ways[] = {
+	{ "pagemap", "pagemap", read_pagemap },
+	{ "PROCMAP_QUERY:name", "maps", query_all },
+	{ "PROCMAP_QUERY:gap", "maps", query_gap },
+	{ "PAGEMAP_SCAN", "pagemap", scan_all },
+	{ "mem", "mem", read_mem },
+	{ "mem:word", "mem", read_word },
+	{ "mem:gap", "mem", read_gap },
+	{ "process_vm_readv", NULL, read_remote_mem },
+	{ "process_vm_readv:word", NULL, read_remote_word },
+	{ "maps:cat", NULL, cat_maps },
+};
+
+#define WAYS		(sizeof(ways) / sizeof(*ways))
+
+static void reader(unsigned int number)
+{
+	const char *file = opt.file;
+	bool (*pass)(int fd) = read_all;
+	unsigned int i;
+	int fds[2];
+
+	me = number;
+	for (i = 0; i < WAYS; i++) {
+		if (!strcmp(opt.file, ways[i].name)) {
+			file = ways[i].file;
+			pass = ways[i].pass;
+		}
+	}
+	for (i = 0; i < 2; i++)
+		fds[i] = file ? open_file(children[i], file) : children[i];
+	if (setpriority(PRIO_PROCESS, 0, opt.nice))
+		err(1, "setpriority");
+	last_end = now_ns();
+	enter_phase();
+	for (;;) {
+		if (pass(fds[shared->side[my_phase / 2]]))
+			done->rounds++;
+	}
+}
+
+static void busy_loop(unsigned int number)
+{
+	__u64 end;
+
+	me = opt.readers + number;
+	for (;;) {
+		enter_phase();
+		end = now_ns() + opt.busyduration * 1000000;
+		while (now_ns() < end)
+			;
+		done->rounds++;
+		sleep_ns(SLEEP_NS);
+	}
+}
+
+static void end_children(void)
+{
+	while (nr_children) {
+		kill(children[--nr_children], SIGKILL);
+		waitpid(children[nr_children], NULL, 0);
+	}
+}
+
+/* @cpu: that on which it stays, if not negative. */
+static void start_child(void (*work)(unsigned int), unsigned int number, int cpu)
+{
+	pid_t parent = getpid();
+	pid_t pid;
+
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (pid) {
+		children[nr_children++] = pid;
+		return;
+	}
+	nr_children = 0;	/* the others are not this child's to end */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	if (cpu >= 0)
+		pin(cpu);
+	work(number);
+}
+
+/* Wait until the target, or decoy, has made its mappings and stopped. */
+static void wait_for_stop(enum side side)
+{
+	siginfo_t info;
+
+	if (waitid(P_PID, children[side], &info, WSTOPPED | WEXITED | WNOWAIT))
+		err(1, "waitid");
+	if (info.si_code != CLD_STOPPED)
+		errx(1, "the %s could not make its mappings", side == TARGET ? "target" : "decoy");
+	waitid(P_PID, children[side], &info, WSTOPPED);
+}
+
+static unsigned int find_ranges(pid_t pid, struct range *found)
+{
+	FILE *maps = fdopen(open_file(pid, "maps"), "r");
+	unsigned long start, end;
+	unsigned int n = 0;
+
+	while (fscanf(maps, "%lx-%lx%*[^\n]", &start, &end) == 2 && end <= USER_END) {
+		if (!n || start != found[n - 1].end) {
+			if (n == MAX_RANGES)
+				errx(1, "the target has more than %d ranges of VMAs", MAX_RANGES);
+			found[n++].start = start;
+		}
+		found[n - 1].end = end;
+	}
+	fclose(maps);
+	return n;
+}
+
+/* The readers ask both for the same addresses. */
+static void compare_sides(void)
+{
+	static struct range others[MAX_RANGES];
+
+	nr_ranges = find_ranges(children[TARGET], ranges);
+	if (find_ranges(children[DECOY], others) != nr_ranges ||
+	    memcmp(ranges, others, sizeof(ranges)) ||
+	    memcmp(&shared->places[TARGET], &shared->places[DECOY], sizeof(struct place)))
+		errx(1, "target and decoy have different mappings");
+}
+
+static void draw_order(void)
+{
 	unsigned int i;
 
-	for (; from < to; from++) {
-		done = &shared->progress[from][MEASURED];
-		sum.rounds += done->rounds;
-		sum.reads += done->reads;
-		sum.bytes += done->bytes;
-		if (done->max > sum.max)
-			sum.max = done->max;
-		if (done->entries > sum.entries)
-			sum.entries = done->entries;
-		for (i = 0; i < BUCKETS; i++)
-			sum.buckets[i] += done->buckets[i];
+	srandom(opt.seed);
+	for (i = 0; i < opt.pairs; i++) {
+		if (opt.no_decoy) {
+			shared->side[nr_periods++] = TARGET;
+			continue;
+		}
+		shared->side[nr_periods] = random() >> 16 & 1 ? TARGET : DECOY;
+		shared->side[nr_periods + 1] = !shared->side[nr_periods];
+		nr_periods += 2;
 	}
-	return sum;
 }
 
-/* What an empty measurement takes: the least of many. */
-static __u64 clock_cost(void)
+static void print_run(void)
 {
-	__u64 least = ~0ULL;
-	int i;
-
-	for (i = 0; i < 1000; i++) {
-		__u64 start = now_ns();
-		__u64 ns = now_ns() - start;
-
-		if (ns < least)
-			least = ns;
-	}
-	return least;
+	printf("run file=%s calls_are=%s readers=%u nice=%d busyloops=%u busyduration_ms=%g",
+	       opt.file, kind->name, opt.readers, opt.nice, opt.busyloops, opt.busyduration);
+	printf(" spread=%u vmas=%u resident_mib=%u filled_mib=%u big_gib=%u", opt.spread,
+	       opt.vmas, opt.resident, opt.filled, opt.big);
+	printf(" pairs=%u seconds=%g seed=%u\n", opt.pairs, opt.seconds, opt.seed);
 }
 
-static void print_latencies(const __u64 *reads)
+static void print_period(unsigned int period)
 {
+	const struct phase *phase = &shared->phases[2 * period + 1];
+	const struct calls *second = &phase->calls[1];
+	struct calls calls = phase->calls[0];
+	struct progress readers = {};
+	__u64 busyperiods = 0;
 	unsigned int i;
+
+	calls.calls += second->calls;
+	calls.time += second->time;
+	calls.sum += second->sum;
+	if (second->max > calls.max)
+		calls.max = second->max;
+	for (i = 0; i < opt.readers; i++) {
+		const struct progress *progress = &phase->progress[i];
+
+		readers.rounds += progress->rounds;
+		readers.reads += progress->reads;
+		readers.bytes += progress->bytes;
+		readers.time += progress->time;
+		if (progress->max > readers.max)
+			readers.max = progress->max;
+	}
+	for (; i < opt.readers + opt.busyloops; i++)
+		busyperiods += phase->progress[i].rounds;
+
+	printf("period pair=%u on=%s thread_ns=%llu calls=%llu calls_ns=%llu max_ns=%llu",
+	       opt.no_decoy ? period : period / 2,
+	       shared->side[period] == TARGET ? "target" : "decoy", calls.time, calls.calls,
+	       calls.sum, calls.max);
+	for (i = 0; i < LIMITS; i++)
+		printf(" over_%ums=%llu excess_%ums=%llu", limits_ms[i],
+		       calls.over[i] + second->over[i], limits_ms[i],
+		       calls.excess[i] + second->excess[i]);
+	printf(" passes=%llu reads=%llu bytes=%llu read_ns=%llu read_max_ns=%llu",
+	       readers.rounds, readers.reads, readers.bytes, readers.time, readers.max);
+	printf(" busyperiods=%llu\n", busyperiods);
+}
+
+static void print_histograms(void)
+{
+	__u64 calls[2], ns[2];
+	unsigned int i;
+	int side;
 
 	for (i = 0; i < BUCKETS; i++) {
-		if (lat.mmaps[i] || lat.munmaps[i] || reads[i])
-			printf("%llu %llu %llu %llu\n", bucket_low(i), lat.mmaps[i],
-			       lat.munmaps[i], reads[i]);
+		for (side = 0; side < 2; side++) {
+			calls[side] = shared->histogram[0][side].calls[i] +
+				      shared->histogram[1][side].calls[i];
+			ns[side] = shared->histogram[0][side].ns[i] +
+				   shared->histogram[1][side].ns[i];
+		}
+		if (calls[TARGET] || calls[DECOY])
+			printf("%llu %llu %llu %llu %llu\n", bucket_low(i), calls[TARGET],
+			       ns[TARGET], calls[DECOY], ns[DECOY]);
 	}
 }
 
 static void measure(void)
 {
-	struct progress readers, busyloops;
-	unsigned int all = opt.readers + opt.busyloops;
-	__u64 start, end, calls = 0;
-	size_t size = REGION, step = PAGE;
-	pthread_t thread;
-	char *region;
+	siginfo_t info;
 	unsigned int i;
 
-	shared = map(sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS);
-	pin(0);
-	add_vmas(opt.vmas);
-	add_resident((size_t)opt.resident << 20);
-	region = map_region();
-
+	shared = map(sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED);
+	draw_order();
 	atexit(end_children);
+	for (i = TARGET; i <= DECOY; i++) {
+		start_child(target, i, -1);
+		wait_for_stop(i);
+	}
+	compare_sides();
 	for (i = 0; i < opt.readers; i++)
-		start_child(reader);
+		start_child(reader, i, opt.spread ? i % 2 : 1);
 	for (i = 0; i < opt.busyloops; i++)
-		start_child(busy_loop);
+		start_child(busy_loop, i, opt.spread ? i % 2 : 1);
 
-	/*
-	 * Nothing of this process but the two calls may enter the kernel while
-	 * it measures.  This also faults in the pages shared with the children.
-	 */
-	if (mlockall(MCL_CURRENT))
-		warn("mlockall (goes on: page faults may be in the times)");
-	/* It has filled the region too, whose pages shall not be there. */
-	if (mmap(region, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-		 -1, 0) != region)
-		err(1, "mmap");
-	if (opt.big) {
-		size = (size_t)opt.big << 30;
-		step = size / (opt.filled << 8) / PAGE * PAGE;
-		region = map_big(size, step);
-	} else if (!calls_are("pages")) {
-		size = (size_t)opt.filled << 20;
-		region = map_calls(size);
-	}
-	if (calls_are("fork2") && pthread_create(&thread, NULL, wait_forever, NULL))
-		errx(1, "pthread_create");
-	if (!calls_are("pages")) {
-		shared->end = (uintptr_t)region + size;
-		__atomic_store_n(&shared->start, (uintptr_t)region, __ATOMIC_RELEASE);
-	}
-
-	deadline = now_ns() + START_SECONDS * NSEC;
-	change_pages(region, size, step, readers_began);
-	memset(&lat, 0, sizeof(lat));
-
-	set_period(MEASURED);
-	start = now_ns();
-	deadline = start + opt.duration * NSEC;
-	end = change_pages(region, size, step, time_is_up);
-	set_period(OVER);
-	check_children();
+	printf("begin\n");
+	fflush(stdout);
+	kill(children[TARGET], SIGCONT);
+	if (waitid(P_ALL, 0, &info, WSTOPPED | WEXITED | WNOWAIT))
+		err(1, "waitid");
+	if (info.si_pid != children[TARGET] || info.si_code != CLD_STOPPED)
+		errx(1, "the target, a reader or a busy loop has failed");
+	printf("over\n");
+	fflush(stdout);
 	end_children();
-	readers = sum_up(0, opt.readers);
-	busyloops = sum_up(opt.readers, all);
 
-	for (i = 0; i < BUCKETS; i++)
-		calls += lat.mmaps[i] + lat.munmaps[i];
-	printf("run file=%s readers=%u busyloops=%u busyduration_ms=%g vmas=%u resident_mib=%u",
-	       opt.file, opt.readers, opt.busyloops, opt.busyduration, opt.vmas, opt.resident);
-	if (opt.big)
-		printf(" big_gib=%u", opt.big);
-	if (opt.big || shared->start)
-		printf(" filled_mib=%u", opt.filled);
-	if (shared->start)
-		printf(" calls_are=%s entries_max=%llu", opt.calls, readers.entries);
-	printf(" seconds=%.3f calls=%llu mean_ns=%llu max_ns=%llu clock_ns=%llu",
-	       (end - start) / 1e9, calls, lat.sum / calls, lat.max, clock_cost());
-	printf(" passes=%llu reads=%llu read_max_ns=%llu bytes=%llu busyperiods=%llu\n",
-	       readers.rounds, readers.reads, readers.max, readers.bytes, busyloops.rounds);
-	print_latencies(readers.buckets);
+	print_run();
+	for (i = 0; i < nr_periods; i++)
+		print_period(i);
+	print_histograms();
+	printf("end\n");
 }
 
 static void print_usage(FILE *to)
 {
 	fputs("usage: latency [OPTION...]\n"
-	      "Measure the latency of a process's mmap() and munmap() of 4 KiB on CPU 0\n"
-	      "while others on CPU 1 read its /proc/PID/FILE.\n"
-	      "  --readers N          processes that read, at nice 15 (default 2)\n"
+	      "Measure how long a process waits in its own system calls while others read its\n"
+	      "/proc/PID/FILE, and while they read that of a decoy.\n"
+	      "  --readers N          processes that read (default 2)\n"
+	      "  --nice N             their nice value (default 15)\n"
 	      "  --file FILE          file of /proc/PID that they read (default maps),\n"
-	      "                       or PROCMAP_QUERY:name, PAGEMAP_SCAN; mem or\n"
-	      "                       process_vm_readv, of what --resident adds; mem:word or\n"
-	      "                       process_vm_readv:word, of the mapping of --calls; mem:gap\n"
+	      "                       or PROCMAP_QUERY:name, PROCMAP_QUERY:gap, PAGEMAP_SCAN;\n"
+	      "                       mem or process_vm_readv, of what --resident adds;\n"
+	      "                       mem:word or process_vm_readv:word, of the mapping of\n"
+	      "                       --calls; mem:gap; maps:cat\n"
 	      "  --busyloops N        processes that preempt them (default 2)\n"
 	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
+	      "  --spread             run all on both CPUs, not the target on CPU 0 and the\n"
+	      "                       others on CPU 1\n"
+	      "  --calls WHAT         pages (default), random, brk, behind, last, whole, fork,\n"
+	      "                       fork2 or fault: see where this is compiled from\n"
+	      "  --filled MIB         memory in the mapping of --calls (default 4)\n"
+	      "  --big GIB            size of that of --calls whole\n"
 	      "  --vmas N             VMAs that the target has besides (default 0)\n"
 	      "  --resident MIB       memory that the target has besides (default 0)\n"
-	      "  --big GIB            measure mprotect() of pages of a mapping of that size\n"
-	      "  --filled MIB         memory in it (default 4)\n"
-	      "  --calls WHAT         brk, behind, last, whole, fork, fork2 or none: measure other\n"
-	      "                       calls, on a mapping of --filled MiB\n"
-	      "  --duration SECONDS   time of the measurement (default 10)\n"
+	      "  --pairs N            pairs of periods (default 4)\n"
+	      "  --seconds SECONDS    time of a period (default 0.5)\n"
+	      "  --seed N             draw the order in each pair by N (default 1)\n"
+	      "  --no-decoy           leave out the decoy's periods\n"
 	      "  --help               this text\n"
-	      "Writes a line of key=value pairs, then a histogram: LOW MMAPS MUNMAPS READS, the\n"
-	      "least ns of a bucket and the calls in it.  Exits with 1 if it could not measure.\n",
+	      "Exits with 1 if it could not measure.\n",
 	      to);
 }
 
@@ -958,28 +1117,48 @@ static double parse_number(const char *name, const char *arg, double min, double
 	return n;
 }
 
+static const struct call_kind *find_kind(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < KINDS; i++) {
+		if (!strcmp(name, kinds[i].name))
+			return &kinds[i];
+	}
+	errx(2, "--calls %s: not one of those that --help names", name);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "readers", required_argument, NULL, 'r' },
+		{ "nice", required_argument, NULL, 'N' },
 		{ "file", required_argument, NULL, 'f' },
 		{ "busyloops", required_argument, NULL, 'l' },
 		{ "busyduration", required_argument, NULL, 'b' },
+		{ "spread", no_argument, NULL, 'S' },
+		{ "calls", required_argument, NULL, 'c' },
+		{ "filled", required_argument, NULL, 'F' },
+		{ "big", required_argument, NULL, 'g' },
 		{ "vmas", required_argument, NULL, 'v' },
 		{ "resident", required_argument, NULL, 'm' },
-		{ "big", required_argument, NULL, 'g' },
-		{ "filled", required_argument, NULL, 'F' },
-		{ "calls", required_argument, NULL, 'c' },
-		{ "duration", required_argument, NULL, 'd' },
+		{ "pairs", required_argument, NULL, 'p' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "seed", required_argument, NULL, 'e' },
+		{ "no-decoy", no_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
 	int c;
 
+	kind = kinds;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'r':
-			opt.readers = parse_number("readers", optarg, 0, MAX_CHILDREN / 2);
+			opt.readers = parse_number("readers", optarg, 1, MAX_CHILDREN / 2);
+			break;
+		case 'N':
+			opt.nice = parse_number("nice", optarg, 0, 19);
 			break;
 		case 'f':
 			opt.file = optarg;
@@ -990,26 +1169,35 @@ int main(int argc, char **argv)
 		case 'b':
 			opt.busyduration = parse_number("busyduration", optarg, 0.001, 1000);
 			break;
+		case 'S':
+			opt.spread = true;
+			break;
+		case 'c':
+			kind = find_kind(optarg);
+			break;
+		case 'F':
+			opt.filled = parse_number("filled", optarg, 1, 1e6);
+			break;
+		case 'g':
+			opt.big = parse_number("big", optarg, 1, 1e5);
+			break;
 		case 'v':
 			opt.vmas = parse_number("vmas", optarg, 0, 1e7);
 			break;
 		case 'm':
 			opt.resident = parse_number("resident", optarg, 0, 1e6);
 			break;
-		case 'g':
-			opt.big = parse_number("big", optarg, 1, 1e5);
+		case 'p':
+			opt.pairs = parse_number("pairs", optarg, 1, MAX_PAIRS);
 			break;
-		case 'F':
-			opt.filled = parse_number("filled", optarg, 1, 1e6);
+		case 's':
+			opt.seconds = parse_number("seconds", optarg, 0.01, 1e6);
 			break;
-		case 'c':
-			opt.calls = optarg;
-			if (!calls_are("pages") && !calls_are("brk") && !calls_are("behind") &&
-			    !calls_are("last") && !calls_are("whole") && !calls_fork() && !calls_are("none"))
-				errx(2, "--calls %s: not one of those that --help names", optarg);
+		case 'e':
+			opt.seed = parse_number("seed", optarg, 0, 1e9);
 			break;
-		case 'd':
-			opt.duration = parse_number("duration", optarg, 0.01, 1e6);
+		case 'n':
+			opt.no_decoy = true;
 			break;
 		case 'h':
 			print_usage(stdout);
@@ -1023,15 +1211,13 @@ int main(int argc, char **argv)
 		print_usage(stderr);
 		return 2;
 	}
-	if (opt.big && !calls_are("pages") && !calls_are("whole"))
-		errx(2, "--big is for --calls pages and whole");
+	if (opt.big && !calls_are("whole"))
+		errx(2, "--big is for --calls whole");
 	if (opt.big && opt.filled > opt.big << 10)
 		errx(2, "--filled is more than --big");
 	if ((!strcmp(opt.file, "mem") || !strcmp(opt.file, "process_vm_readv")) && !opt.resident)
 		errx(2, "--file %s reads the memory of --resident: give --resident 1 or more",
 		     opt.file);
-	if (strstr(opt.file, ":word") && calls_are("pages"))
-		errx(2, "--file %s reads of the mapping of --calls", opt.file);
 	measure();
 	return 0;
 }
