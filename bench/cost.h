@@ -15,6 +15,17 @@
 #define LOOPS		10000000ULL
 #define TRIES		5
 
+/* Begin and end a stretch for touched.c; to the CPU they are no-ops. */
+static inline void mark_begin(void)
+{
+	asm volatile(".byte 0x0f, 0x1f, 0x84, 0x00, 'V', 'M', 'A', 0" : : : "memory");
+}
+
+static inline void mark_end(void)
+{
+	asm volatile(".byte 0x0f, 0x1f, 0x84, 0x00, 'V', 'M', 'A', 1" : : : "memory");
+}
+
 /*
  * Print what a loop of known length took, the least of some times: RCU may still be
  * freeing what the last program had.  Exit if that is not its instructions.

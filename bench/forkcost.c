@@ -33,6 +33,8 @@
  * threads two lines of "cost" and key=value pairs: the cost per VMA, and the cost of
  * a fork with FEW.
  *
+ * One more fork is made between marks for touched.c.
+ *
  * With --locks it counts instead the write locks of VMAs that fork() takes, in any
  * guest whose kernel has CONFIG_PER_VMA_LOCK_STATS, by vma_lock_fork_locked in
  * /proc/vmstat, which counts those of all forks. Output: for each kind and number of
@@ -158,17 +160,21 @@ static unsigned long long count_now(void)
 }
 
 /* The instructions, or locks, of one fork(). */
-static unsigned long long fork_once(void)
+static unsigned long long fork_once(bool marked)
 {
 	unsigned long long count;
 	int status;
 	pid_t pid;
 
+	if (marked)
+		mark_begin();
 	count = count_now();
 	pid = syscall(SYS_fork);
 	if (!pid)
 		_exit(0);
 	count = count_now() - count;
+	if (marked)
+		mark_end();
 	if (pid < 0)
 		err(1, "fork");
 	if (waitpid(pid, &status, 0) != pid || status)
@@ -183,9 +189,10 @@ static double fork_cost(void)
 	unsigned int i;
 
 	usleep(RCU_US);
-	fork_once();
+	fork_once(false);
 	for (i = 0; i < opt.forks; i++)
-		sum += fork_once();
+		sum += fork_once(false);
+	fork_once(true);
 	return (double)sum / opt.forks;
 }
 

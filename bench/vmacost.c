@@ -58,6 +58,22 @@
  * The file stays open, so that only the call counts, and what this program does to
  * make it.
  *
+ * With --writes N it measures what a process's own calls cost that change its VMAs, the
+ * median of N, in a process with FEW and in one with MANY of kind anon.  The mean would be
+ * that of the interrupts too, in which RCU frees what many calls left: they fall into one
+ * call more often than into the next.  Each is undone by the one below it:
+ *
+ *	mmap		of a page between two VMAs, with neither of which it merges
+ *	munmap		of it
+ *	mprotect:split	of the second page of three, to read-only
+ *	mprotect:merge	of it, back
+ *	brk:grow	by a page
+ *	brk:shrink	by a page
+ *	fault		the first write to a page; the page table is there
+ *	madvise		MADV_DONTNEED of it
+ *
+ * Each of these is done once more between marks for touched.c.
+ *
  * Output: a line "calibration" with the instructions that a loop of known
  * length took by the counter and by CLOCK_MONOTONIC, then a line for each
  * kind or each of the calls, of "cost" and key=value pairs.
@@ -102,6 +118,7 @@ static struct {
 	unsigned int many;
 	unsigned int reads;
 	unsigned int calls;
+	unsigned int writes;
 	bool pages;
 	const char *file;
 } opt = {
@@ -428,6 +445,9 @@ static double read_cost(const char *kind, unsigned int want, unsigned int *vmas)
 	for (i = 0; i < opt.reads; i++)
 		go_through();
 	count = __rdtsc() - count;
+	mark_begin();
+	go_through();
+	mark_end();
 	end_child();
 	return (double)count / opt.reads;
 }
@@ -541,6 +561,9 @@ static void measure_calls(unsigned int vmas)
 		usleep(200000);
 		count = calls_cost(call, fd, n, &bytes);
 		count -= calls_cost(call, fd, 0, &bytes);
+		mark_begin();
+		calls_cost(call, fd, 1, &bytes);
+		mark_end();
 		if (bytes <= 0 || (call->at && bytes != (ssize_t)call->size))
 			errx(1, "%s: a call returned %zd bytes", call->name, bytes);
 		printf("cost file=%s vmas=%u calls=%u bytes=%zd instructions_per_read=%.2f\n",
@@ -549,6 +572,139 @@ static void measure_calls(unsigned int vmas)
 		close(fd);
 	}
 	end_child();
+}
+
+static char *gap;	/* a page where nothing is */
+static char *middle;	/* the second page of three */
+static char *heap_end;
+
+static void map_gap(void)
+{
+	check_made(mmap(gap, PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != gap);
+}
+
+static void unmap_gap(void)
+{
+	check_made(munmap(gap, PAGE));
+}
+
+static void protect_middle(void)
+{
+	check_made(mprotect(middle, PAGE, PROT_READ));
+}
+
+static void unprotect_middle(void)
+{
+	check_made(mprotect(middle, PAGE, PROT_READ | PROT_WRITE));
+}
+
+static void grow_heap(void)
+{
+	check_made(brk(heap_end + PAGE));
+}
+
+static void shrink_heap(void)
+{
+	check_made(brk(heap_end));
+}
+
+static void touch_middle(void)
+{
+	__atomic_store_n(middle, 1, __ATOMIC_RELAXED);
+}
+
+static void drop_middle(void)
+{
+	check_made(madvise(middle, PAGE, MADV_DONTNEED));
+}
+
+/* A VMA of as many pages that merges with no other. */
+static char *map_apart(unsigned int pages)
+{
+	char *p = mmap(NULL, (pages + 2) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	check_made(p == MAP_FAILED ||
+		   mprotect(p + PAGE, pages * PAGE, PROT_READ | PROT_WRITE));
+	return p + PAGE;
+}
+
+struct write_pair {
+	void (*calls[2])(void);
+	const char *names[2];
+};
+
+static int compare_counts(const void *a, const void *b)
+{
+	unsigned long long x = *(const unsigned long long *)a;
+	unsigned long long y = *(const unsigned long long *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* In a process of its own, which exits. */
+static void make_writes(unsigned int vmas)
+{
+	static const struct write_pair pairs[] = {
+		{ { map_gap, unmap_gap }, { "mmap", "munmap" } },
+		{ { protect_middle, unprotect_middle }, { "mprotect:split", "mprotect:merge" } },
+		{ { grow_heap, shrink_heap }, { "brk:grow", "brk:shrink" } },
+		{ { touch_middle, drop_middle }, { "fault", "madvise" } },
+	};
+	unsigned long long *counts[2];
+	unsigned int i, n, call;
+
+	for (call = 0; call < 2; call++) {
+		counts[call] = calloc(opt.writes, sizeof(*counts[call]));
+		check_made(!counts[call]);
+	}
+	make_vmas("anon", vmas);
+	gap = map_apart(1);
+	unmap_gap();
+	middle = map_apart(3);
+	middle += PAGE;
+	memset(middle - PAGE, 1, 3 * PAGE);
+	drop_middle();
+	heap_end = sbrk(0);
+	for (i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+		for (n = 0; n < opt.writes; n++) {
+			for (call = 0; call < 2; call++) {
+				unsigned long long start = __rdtsc();
+
+				pairs[i].calls[call]();
+				counts[call][n] = __rdtsc() - start;
+			}
+		}
+		for (call = 0; call < 2; call++) {
+			mark_begin();
+			pairs[i].calls[call]();
+			mark_end();
+		}
+		for (call = 0; call < 2; call++) {
+			qsort(counts[call], opt.writes, sizeof(*counts[call]), compare_counts);
+			printf("cost file=%s vmas=%u calls=%u instructions_per_call=%llu\n",
+			       pairs[i].names[call], vmas, opt.writes,
+			       counts[call][opt.writes / 2]);
+		}
+	}
+	fflush(stdout);
+	_exit(0);
+}
+
+static void measure_writes(unsigned int vmas)
+{
+	int status;
+
+	fflush(stdout);
+	child = fork();
+	if (child < 0)
+		err(1, "fork");
+	if (!child)
+		make_writes(vmas);
+	if (waitpid(child, &status, 0) != child || status)
+		errx(1, "the process with %u VMAs has failed", vmas);
+	child = 0;
+	usleep(200000);		/* RCU frees its VMAs meanwhile */
 }
 
 static void print_usage(FILE *to)
@@ -569,6 +725,8 @@ static void print_usage(FILE *to)
 	      "  --calls N      count instead the instructions of one read of cmdline, environ,\n"
 	      "                 mem and by process_vm_readv(), move_pages() and\n"
 	      "                 PTRACE_PEEKDATA, the mean of N of each\n"
+	      "  --writes N     count instead the instructions of a process's own mmap(), munmap(),\n"
+	      "                 mprotect(), brk() and page fault, the median of N\n"
 	      "  --help         this text\n"
 	      "Exits with 1 if it could not measure.\n", to);
 }
@@ -582,6 +740,7 @@ int main(int argc, char **argv)
 		{ "many", required_argument, NULL, 'b' },
 		{ "reads", required_argument, NULL, 'r' },
 		{ "calls", required_argument, NULL, 'c' },
+		{ "writes", required_argument, NULL, 'w' },
 		{ "pages", no_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
@@ -608,6 +767,9 @@ int main(int argc, char **argv)
 			break;
 		case 'c':
 			opt.calls = parse_number("calls", optarg, 1000000);
+			break;
+		case 'w':
+			opt.writes = parse_number("writes", optarg, 1000000);
 			break;
 		case 'p':
 			opt.pages = true;
@@ -642,6 +804,11 @@ int main(int argc, char **argv)
 	if (opt.calls) {
 		measure_calls(opt.few);
 		measure_calls(opt.many);
+		return 0;
+	}
+	if (opt.writes) {
+		measure_writes(opt.few);
+		measure_writes(opt.many);
 		return 0;
 	}
 	for (i = 0; i < NR_KINDS; i++)
