@@ -933,7 +933,7 @@ static int pass_restless(struct window *w, const struct target *t)
 
 static long locks, quiet_locks;		/* VMAs that a pass locks; if nothing changes */
 
-#define BOUNDLESS 10000			/* more: it will never end */
+#define BOUNDLESS 300			/* more: nothing but chance ends it */
 
 static int pass_steady(struct window *w, void *arg)
 {
