@@ -10,8 +10,8 @@ HOURS ?= 1
 # The version of linux-source-6.12: for vm/packages and vm/tree.
 export BASE ?=
 
-# To fill ccache takes half as long again as to compile without it, so only who
-# builds often has it, with CCACHE=y, and mutants, which go back and forth.
+# A build that fills ccache takes half as long again as one without it. So ccache is for
+# those who build often, with CCACHE=y, and for mutants, which go back and forth.
 ifndef CCACHE
 export CCACHE_DISABLE = 1
 endif
@@ -35,12 +35,12 @@ arm64 arm64-64k: IMAGE = Image
 
 define HELP
 make packages  install the Debian packages that are missing; make demo and make check do
-               that too, everything else only says what is missing
+               that too, every other target only names what is missing
 make tree      build/linux: linux-source-6.12 as tag base, the series on top (2 min);
-               the newest, or with BASE=VERSION that, here and for what needs the tree
-make refresh   make patches/ and our files those of the commits in build/linux; a patch
-               whose diff is gone is removed, and what has changed in patches/ since
-               make tree or refresh overwritten, only with DROP=1
+               the newest version, or BASE=VERSION, which any target takes
+make refresh   update patches/ and our files from the commits in build/linux; DROP=1 allows
+               it to remove a patch whose diff is gone, and to overwrite what has changed in
+               patches/ since make tree or refresh
 make mbox      print the whole series as mails for git am
 make quilt     build/quilt/patches: the same as a series for quilt
 make compat    apply the series to each linux-source-6.12 that apt offers, and compile the
@@ -49,7 +49,7 @@ make stock     build/stock: the kernel without the series (6 min on 2 cores)
 make patched   build/patched: the kernel with the series (6 min)
 make stats     build/stats: the same with counters of VMA locks (6 min)
 make debug     build/debug: the same with lockdep, KASAN and more (7 min)
-make kcsan     build/kcsan: the same with the detector of data races (8 min)
+make kcsan     build/kcsan: the same with KCSAN, which detects data races (8 min)
 make rt        build/rt: the same with PREEMPT_RT and lockdep (8 min)
 make tables    build/tables: the same with PREEMPT_NONE, KASAN, and page tables that are
                checked and freed by RCU (8 min)
@@ -60,14 +60,14 @@ make trace-stock  build/trace-stock: without the series, for bpftrace (9 min)
 make arm64     build/arm64: the same for arm64, with lockdep (8 min)
 make arm64-64k build/arm64-64k: the same with pages of 64 KiB (8 min)
 make shell     a prompt in the patched kernel, or KERNEL=stock, on this machine's own files;
-               what is written there is lost
-make run CMD='COMMAND...'  run a command of the shell there
+               writes are lost
+make run CMD='COMMAND...'  run a shell command there
 make selftests  selftests/proc on KERNEL=stats
 make test T=proc-maps-race ARGS='-r change.shift.one_read'  one program of them, or one
                test in it; ARGS=-l lists the tests
 make demo      measure stock against patched, readers of maps only, draw the plot (3 min,
                and the two kernels) in build/results, or with KEEP=1 in bench/results
-make bench     measure all (25 min, and three kernels), say which criteria are met;
+make bench     measure everything (25 min, and three kernels), say which criteria are met;
                ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these; stats,preempt=none: with kernel arguments;
@@ -77,13 +77,13 @@ make soak      HOURS=1 of everything at once on the debug kernel; KEEP=1 saves t
 make mutants   break the kernel on purpose and see each break caught (two hours);
                SHARD=1/2: the first half of them; KEEP=1 saves in vm/results/mutants
 make explore   run the walk and its writers in all orders with up to BOUND=2 preemptions
-               (hours; make check runs a part of them)
+               (hours; make check runs some of them)
 make clean     remove what the targets above built, except build/linux, build/results and
                what make tree moved aside
 
-With CCACHE=y kernels are built with ccache, for who builds the same often.
+With CCACHE=y kernels are built with ccache, for those who build the same often.
 
-vm/run --help tells more about how to run something in a kernel.
+vm/run --help explains how to run a command in a kernel.
 endef
 export HELP
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What vmacost and forkcost share, which count instructions by the time stamp
+ * Code that vmacost and forkcost share. They count instructions by the time stamp
  * counter: see vmacost.c.
  */
 #ifndef BENCH_COST_H
@@ -15,7 +15,7 @@
 #define LOOPS		10000000ULL
 #define TRIES		5
 
-/* Begin and end a stretch for touched.c; to the CPU they are no-ops. */
+/* Begin and end a section for touched.c; to the CPU they are no-ops. */
 static inline void mark_begin(void)
 {
 	asm volatile(".byte 0x0f, 0x1f, 0x84, 0x00, 'V', 'M', 'A', 0" : : : "memory");

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Print the rows of bench/run --counters as a table: of each file that was read beside a
-# process that changes its VMAs, how many VMAs the readers locked, and for a million of
-# these the lookups that met a writer (retries), the VMAs that were unlocked on the way
-# because a writer or another task waited (pauses), the sleeps for a writer, and the waits
-# for mmap_lock (fallbacks); all boots together. They are vma_lock_walk_* of /proc/vmstat,
-# see Documentation/mm/proc_vma_walk.rst. A read of memory that gives its lookup up and
-# takes mmap_lock is not counted by the kernel.
+# Print the rows of bench/run --counters as a table: for each file that was read while the
+# process changed its VMAs, how many VMAs the readers locked, and for a million of
+# these the lookups that met a writer (retries), the VMAs that were unlocked midway
+# because of contention for the VMA or the CPU (pauses), the sleeps for a writer, and the
+# waits for mmap_lock (fallbacks); all boots together. They are vma_lock_walk_* of
+# /proc/vmstat, see Documentation/mm/proc_vma_walk.rst. The kernel does not count reads of
+# memory that give up their lookup and take mmap_lock.
 
 function value(key,	i)
 {

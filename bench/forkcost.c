@@ -9,18 +9,18 @@
  * their protections alternate:
  *
  *	anon	all have been written to, so that a page table entry is copied
- *	empty	none has, so that there is neither a page nor an anon_vma
+ *	empty	none has been, so that there is neither a page nor an anon_vma
  *
- * With each number it forks --forks times, after one time that does not count.  None
- * of the pages may be written to, as after an earlier fork(), so that none is there
- * to be write-protected.
+ * With each number it forks --forks times, after one time that does not count.  All
+ * pages are read-only, as after an earlier fork(), so that fork() has none to
+ * write-protect.
  *
  * Only the system call in the parent counts: from before it until it has returned,
  * and the page fault of the parent's stack that it causes.  That is dup_mmap() and,
  * independent of the number of VMAs, what else fork() copies.  The child, which exits
- * at once, does not run meanwhile, for the parent is SCHED_FIFO and the child is not;
- * nor count the parent's wait for it, and the 0.2 s in which RCU then frees its VMAs.
- * The timer interrupt counts (less than 1 %).
+ * at once, does not run meanwhile, for the parent is SCHED_FIFO and the child is not.
+ * The parent's wait for it does not count, nor do the 0.2 s in which RCU then frees its
+ * VMAs.  The timer interrupt counts (less than 1 %).
  *
  * This is done in a process with one thread, and in one with a second thread, which
  * sleeps on a futex all the time, so that the mm has two users.

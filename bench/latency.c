@@ -5,7 +5,7 @@
  *
  * The target makes --calls without pause and measures each with CLOCK_MONOTONIC.  The
  * decoy is made like it, with the same mappings at the same addresses, and is stopped.
- * --readers processes at --nice 15 read /proc/PID/FILE from start to end and begin again,
+ * --readers processes at --nice 15 read /proc/PID/FILE from start to end and start again,
  * without pause, and --busyloops processes at nice 0 compute for --busyduration ms by
  * the clock and sleep for 1 ms, so that they keep preempting the readers.  The target
  * is on CPU 0, all others are on CPU 1; with --spread the target runs on both, and the
@@ -13,33 +13,33 @@
  *
  * Periods of --seconds come in --pairs: in one period of a pair the same readers read
  * the target's file, in the other the decoy's, in an order that is drawn by --seed.  So
- * the load on the CPUs is the same in both, but in the second nobody is in the target's
- * way.  A period begins when each reader has ended a read that it began after the change.
- * With --no-decoy there are only the target's periods.
+ * the load on the CPUs is the same in both, but in the second no reader is in the
+ * target's way.  A period begins when each reader has ended a read that it began after
+ * the change.  With --no-decoy there are only the target's periods.
  *
- * FILE is read by read() of 64 KiB (of 4 KiB with --calls whole), but
+ * FILE is read by read() of 64 KiB (of 4 KiB with --calls whole), except
  *
  *	pagemap			the entries of all that was mapped at the start, by
  *				preads of 64 KiB (32 MiB of addresses)
  *	PROCMAP_QUERY:name	that ioctl for one VMA after the other, with its name
- *	PROCMAP_QUERY:gap	that ioctl for an address where nothing is
+ *	PROCMAP_QUERY:gap	that ioctl for an unmapped address
  *	PAGEMAP_SCAN		that ioctl for all pages that are present, of all
  *				addresses
  *	mem			the memory of --resident, by preads of 64 KiB
  *	process_vm_readv	the same by that call
  *	mem:word		the first 8 bytes of the mapping of --calls
  *	process_vm_readv:word	the same by that call
- *	mem:gap			8 bytes where nothing is
+ *	mem:gap			8 bytes at an unmapped address
  *	maps:cat		for each pass cat is forked and executed, to /dev/null
  *
  * --calls are, in a VMA of --filled MiB, full of 4 KiB pages, that merges with no other:
  *
  *	pages	munmap() of a page, mmap() of it; one page after the other of a VMA of
  *		128 MiB without any
- *	random	the same of a random page of 128 MiB that are all there, by MAP_POPULATE,
+ *	random	the same of a random page of 128 MiB, all populated by MAP_POPULATE,
  *		then 10 us of sleep
  *	brk	brk() by a page more, and by a page less; the VMA is the heap
- *	behind	mmap() of a page right behind the VMA, and munmap() of it
+ *	behind	mmap() of a page right after the VMA, and munmap() of it
  *	last	mprotect() of the last page of the VMA, to read-only and back
  *	whole	mprotect() of all of it, likewise: mmap_lock is held for write all the
  *		time.  There --big GIB says how large the VMA is.  The readers stop
@@ -51,20 +51,20 @@
  *		from start to end; then madvise(MADV_DONTNEED) of the half
  *
  * Definitions.  A pair of calls, and a read, belongs to the period in which it begins, and
- * the time of a thread in a period is that of these and of what is between them.  Whether
+ * the time of a thread in a period is that of these and of the code between them.  Whether
  * a period ends is decided between pairs, so that long calls are not counted too often
  * (the ratio of the sums has no bias, by Wald's identity).  With d the time of a call, T
  * the time of all threads, and x = 1, 4, 16 ms:
  *
  *	S(x)	sum of d of the calls with d >= x, over T: the share of its time that
  *		the target spends in calls of x and longer
- *	W(x)	sum of max(d - x, 0) over T: the share of its time for which a call has
- *		taken longer than x already
+ *	W(x)	sum of max(d - x, 0) over T: the share of its time that the target
+ *		spends in a call beyond the first x of it
  *
- * and of the readers the bytes that reads have returned, over the time of a reader,
+ * and for the readers the bytes that reads have returned, over the time of a reader,
  * times their number.
  *
- * Output: a line "begin", and a line "over" when all periods are; a line "run" and
+ * Output: a line "begin", and a line "over" when all periods are over; a line "run" and
  * key=value pairs; a line "period" for each, where thread_ns is T, over_ and excess_ are
  * the sums above, in ns, and read_ns is the time of all readers; then the calls of all
  * periods by how long they took,
@@ -1089,18 +1089,18 @@ static void print_usage(FILE *to)
 	      "                       mem:word or process_vm_readv:word, of the mapping of\n"
 	      "                       --calls; mem:gap; maps:cat\n"
 	      "  --busyloops N        processes that preempt them (default 2)\n"
-	      "  --busyduration MS    these compute for MS ms, then sleep 1 ms (default 2)\n"
+	      "  --busyduration MS    they compute for MS ms, then sleep 1 ms (default 2)\n"
 	      "  --spread             run all on both CPUs, not the target on CPU 0 and the\n"
 	      "                       others on CPU 1\n"
 	      "  --calls WHAT         pages (default), random, brk, behind, last, whole, fork,\n"
-	      "                       fork2 or fault: see where this is compiled from\n"
+	      "                       fork2 or fault: see the source, bench/latency.c\n"
 	      "  --filled MIB         memory in the mapping of --calls (default 4)\n"
 	      "  --big GIB            size of that of --calls whole\n"
-	      "  --vmas N             VMAs that the target has besides (default 0)\n"
-	      "  --resident MIB       memory that the target has besides (default 0)\n"
+	      "  --vmas N             further VMAs of the target (default 0)\n"
+	      "  --resident MIB       further memory of the target (default 0)\n"
 	      "  --pairs N            pairs of periods (default 4)\n"
 	      "  --seconds SECONDS    time of a period (default 0.5)\n"
-	      "  --seed N             draw the order in each pair by N (default 1)\n"
+	      "  --seed N             seed for the order in each pair (default 1)\n"
 	      "  --no-decoy           leave out the decoy's periods\n"
 	      "  --help               this text\n"
 	      "Exits with 1 if it could not measure.\n",

@@ -3,8 +3,8 @@
 # Read the rows of bench/run ("boot", "host" and what bench/latency prints) and print
 # what the first argument asks for:
 #
-#	table	of each kind of preemption, what the readers read, and kernel, what the target
-#		waited and the readers got done; then which criteria are met
+#	table	for each kind of preemption, file and kernel, how long the target
+#		waited and what the readers got done; then which criteria are met
 #	curves	for the plot: "# PREEMPTION|READ|KERNEL|SIDE", then lines of MS SHARE: S(x)
 #	scaling	for the plot: "# KERNEL|readers" or "# KERNEL|VMAs", then lines of their
 #		number, the target's calls a second, and the readers' MB a second
@@ -17,16 +17,16 @@
 #			cat: scans a second), preemption included
 #	of decoy	the same over that of the decoy
 #	of stock	the same over that of the first kernel
-#	host		for which share of the time the host kept a virtual CPU from running
-#			that was ready to run, or had that much of a CPU stolen by what it is a
-#			guest of: the largest of these and of the boots; "-" if it did not say
+#	host		the share of the time for which the host kept a runnable virtual CPU
+#			from running, or for which its own hypervisor stole a CPU from it:
+#			the largest of these in all boots; "-" if the host did not say
 #	opmax, opavg	the longest call of a period, the mean of a period's calls
 #
 # [A, B] is a 95 % interval, by bootstrap: boots are drawn with replacement, and then
 # pairs of periods in each. With few boots it knows little of how boots differ.
 #
-# A criterion is met or NOT MET if all of the interval is on that side, and else undecided,
-# and so it is with one boot only, or if the host was busy, which is marked by a "!".
+# A criterion is met or NOT MET if all of the interval is on that side. Otherwise it is
+# undecided, as with one boot only, or if the host was busy, which a "!" marks.
 
 use strict;
 use warnings;
@@ -35,7 +35,7 @@ my $REPLICATES = 1000;
 my $HOST_BUSY = 0.01;
 my $EXCESS = 0.1;	# % of the time, of W(1 ms)
 my $OF_STOCK = 1.0;
-my $OF_DECOY = 0.5;	# beside a target that changes one large mapping
+my $OF_DECOY = 0.5;	# for a target that changes one large mapping
 my $OPMAX = 1.5;	# times the decoy's
 
 my (@kernels, @sets, %runs, @order, $boot, $run, @host, %seen);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * lookups - be a process whose addresses are to be looked up
+ * lookups - a process whose addresses are to be looked up
  *
  * Usage: lookups VMAS HOT ADDRESSES
  *
@@ -11,9 +11,9 @@
  * once; the random numbers are the same each time.
  *
  * The addresses are as in a profile: code, in HOT libraries that are spread over the
- * others, in the nth one with a probability of 1/n that of the first.  If HOT is 0,
+ * others, in the nth one with 1/n of the probability of the first.  If HOT is 0,
  * they are in all libraries, with the same probability.  One in 16 is in the
- * gap behind its library, as if it were of one that has been unmapped since.
+ * gap after its library, as if in a library that has been unmapped since.
  *
  * Exit status 1, with a message: bad arguments, or the VMAs could not be made.
  */

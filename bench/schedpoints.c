@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * schedpoints - how long a reader of /proc/PID keeps a CPU from who needs it more
+ * schedpoints - how long a reader of /proc/PID keeps a CPU from a SCHED_FIFO task
  *
  * Run it in a guest with one CPU that counts instructions, vm/run --icount, where a
- * nanosecond is one instruction and nothing of the host's comes in between; booted with
- * preempt=none, or voluntary, where only the kernel's own scheduling points let others
- * in.
+ * nanosecond is one instruction and the host does not interfere; booted with
+ * preempt=none, or voluntary, where only the kernel's own scheduling points let other
+ * tasks run.
  *
  * A child makes, and from then on only holds:
  *
- *	VMAS	 65,000 of one page each, whose protections alternate; every second has it
- *	HOLES	 1 TiB without page tables but for a page each 64 GiB
+ *	VMAS	 65,000 of one page each, whose protections alternate; every second one
+ *		 is populated
+ *	HOLES	 1 TiB without page tables, except for a page every 64 GiB
  *	PAGES	 1 GiB of small pages
  *
- * Another one reads a file of it to its end, by read() with as large a buffer as the
+ * Another child reads a file of it to its end, by read() with as large a buffer as the
  * kernel takes, which for pagemap is one call for 1 TiB, or asks by an ioctl for all of
  * it.  Meanwhile this process, SCHED_FIFO, sleeps until each next millisecond.  How late
- * it wakes up is what the reader kept it waiting.
+ * it wakes up shows for how long the reader kept it waiting.
  *
  * Usage: schedpoints [FILE]: all of reads[], or one
  *
  * Output: TAP, a test for each file; it fails if a wake-up was 10 ms late or more, or
- * if the reader has not read what there is.  In each line are the longest wait, the
+ * if the reader has not read all of the file.  In each line are the longest wait, the
  * bytes (for ioctls the ranges) that were read, and the time this took.
  *
  * Errors: 1 if a test failed or something could not be set up, which stderr says.

@@ -4,15 +4,15 @@
  * instructions does to its caches
  *
  * The stretch is what the guest executes, in user space and in the kernel, between
- * mark_begin() and mark_end() of bench/cost.h, two no-ops that do nothing else.  Of each
- * one line is appended to the file of the argument out=FILE:
+ * mark_begin() and mark_end() of bench/cost.h, two no-ops.  For each stretch one line is
+ * appended to the file of the argument out=FILE:
  *
  *	touched atomics=N lines=N stored_lines=N
  *
- *	atomics		instructions with a lock prefix, and xchg with memory: what costs
- *			more where other CPUs have the line
+ *	atomics		instructions with a lock prefix, and xchg with memory: they cost
+ *			more if other CPUs have the line
  *	lines		distinct cache lines of 64 bytes that were loaded or stored, by
- *			their virtual addresses: what the kernel reaches by two is two
+ *			their virtual addresses: a line with two addresses counts twice
  *	stored_lines	those of them that were stored to
  *
  * For one CPU: vm/run --icount.

@@ -17,19 +17,19 @@
  * copies where the VMA may be written to.
  *
  * It then waits, and this process reads its FILE from start to end with a
- * 64 KiB buffer, --reads times after one time that does not count.  Nobody
+ * 64 KiB buffer, --reads times after one time that does not count.  Nothing
  * else runs but the timer interrupt, which counts too (less than 1 %).
  *
  * With PROCMAP_QUERY for the FILE it asks for each VMA by that ioctl instead,
  * with PROCMAP_QUERY:name for its name too.  Of pagemap it reads the entries of
- * all that is mapped, with the 64 KiB of 8192 pages in one pread if they lie side
- * by side, as those that the child made do; with pagemap:vma, those of each VMA
+ * all that is mapped, with the 64 KiB of 8192 pages in one pread if they are
+ * adjacent, as those that the child made are; with pagemap:vma, those of each VMA
  * with a pread of their own, here of 8 bytes.  With PAGEMAP_SCAN it asks by that
- * ioctl for the pages that are present, of all addresses; pages side by side are
+ * ioctl for the pages that are present, of all addresses; adjacent pages are
  * one region in what it returns.
  *
  * The cost per VMA is the difference between two children with few and many
- * VMAs, so that what is the same for both cancels:
+ * VMAs, so that the cost that both have cancels:
  *
  *	(cost of a read with MANY - cost with FEW) / (VMAs with MANY - with FEW)
  *
@@ -41,15 +41,15 @@
  *	page-64KiB	private and anonymous, in folios of 64 KiB
  *	page-2MiB	the same, in folios of 2 MiB that are mapped by page tables
  *
- * With --calls N it measures instead what calls cost that do not go over the VMAs, and
+ * With --calls N it measures instead the cost of calls that do not walk the VMAs, and
  * depend on their number only by the tree in which they look some up: (cost of N calls
  * - cost of none) / N, in a child with FEW and in one with MANY of kind anon, of
  *
  *	cmdline, environ	a pread of 4096 bytes, more than there are; bytes= says
  *				how many, of what this program was started with
  *	mem:page, mem:64KiB	a pread of 1 or 16 whole pages of mem, anonymous and
- *				present; some 4600 instructions for each page are
- *				those that copy it; of 16 pages N / 16 calls
+ *				present; the copy takes some 4600 instructions for
+ *				each page; of 16 pages N / 16 calls
  *	mem:byte		one of 1 byte there
  *	process_vm_readv:...	that call for 8 bytes, one or 16 pages there
  *	move_pages:query	that call for the nodes of the 16 pages
@@ -58,10 +58,10 @@
  * The file stays open, so that only the call counts, and what this program does to
  * make it.
  *
- * With --writes N it measures what a process's own calls cost that change its VMAs, the
- * median of N, in a process with FEW and in one with MANY of kind anon.  The mean would be
- * that of the interrupts too, in which RCU frees what many calls left: they fall into one
- * call more often than into the next.  Each is undone by the one below it:
+ * With --writes N it measures the cost of a process's own calls that change its VMAs, the
+ * median of N, in a process with FEW and in one with MANY of kind anon.  A mean would
+ * include the interrupts in which RCU frees what many calls left: they fall into one
+ * call more often than into the next.  Each call is undone by the one below it:
  *
  *	mmap		of a page between two VMAs, with neither of which it merges
  *	munmap		of it
@@ -710,8 +710,8 @@ static void measure_writes(unsigned int vmas)
 static void print_usage(FILE *to)
 {
 	fputs("usage: vmacost [OPTION...]\n"
-	      "Count the instructions per VMA of an uncontended read of /proc/PID/FILE.  To be\n"
-	      "run in a guest that counts instructions: vm/run --icount.\n"
+	      "Count the instructions per VMA of an uncontended read of /proc/PID/FILE.  Run it\n"
+	      "in a guest that counts instructions: vm/run --icount.\n"
 	      "  --file FILE    file of /proc/PID to read (default maps)\n"
 	      "                 or PROCMAP_QUERY, PROCMAP_QUERY:name, pagemap:vma,\n"
 	      "                 PAGEMAP_SCAN\n"
@@ -721,7 +721,7 @@ static void print_usage(FILE *to)
 	      "  --few N        VMAs of the child to compare with (default 80), or pages: those\n"
 	      "                 of a multiple of 2 MiB\n"
 	      "  --many N       VMAs of the child (default 8000), or pages, as above\n"
-	      "  --reads N      reads to take the mean of (default 10)\n"
+	      "  --reads N      take the mean of N reads (default 10)\n"
 	      "  --calls N      count instead the instructions of one read of cmdline, environ,\n"
 	      "                 mem and by process_vm_readv(), move_pages() and\n"
 	      "                 PTRACE_PEEKDATA, the mean of N of each\n"

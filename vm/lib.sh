@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=sh disable=SC2034 # used by who sources this
+# shellcheck shell=sh disable=SC2034 # used by the scripts that source this
 #
 # What the scripts of this repository have in common; sourced before anything else.
 
@@ -28,7 +28,7 @@ lock()		# FILE: until this script and its children have ended
 	flock -n 9 || die "$1 is locked by a run that has not ended: wait for it, or end it"
 }
 
-# FILE NAME TREE TEXT: replace the line of NAME in vm/results/FILE. TREE is what was run.
+# FILE NAME TREE TEXT: replace the line of NAME in vm/results/FILE. TREE was tested.
 keep_result()
 {
 	mkdir -p vm/results
@@ -69,8 +69,8 @@ in_group()
 	exit $group_status
 }
 
-# IMAGE [FILE]: bench/schedpoints, of all its files or one. Without preemption the
-# kernel's own scheduling points have to do.
+# IMAGE [FILE]: run bench/schedpoints, on all its files or one. Without preemption only
+# the kernel's own scheduling points let other tasks run.
 schedpoints()
 {
 	# shellcheck disable=SC2016 # for the shell in the guest
