@@ -4,10 +4,11 @@
  *
  * Between proc_vma_walk_start() and proc_vma_walk_stop() at most one VMA is
  * locked, the one that was returned last: see lock_next_vma(). A walk of page
- * tables that takes long unlocks it on the way: see proc_vma_walk_pages().
+ * tables that takes long unlocks it midway: see proc_vma_walk_pages().
  *
  * In kernels without per-VMA locks mmap_lock is held instead, from start to
- * stop, and nothing is unlocked on the way.
+ * stop, and nothing is unlocked midway. With vm.remote_vma_locks=0 it is held
+ * as well: then no VMA can change, so a VMA that is unlocked is found again.
  *
  * See Documentation/mm/proc_vma_walk.rst
  */
@@ -59,9 +60,9 @@ walk_lock_next(struct proc_vma_walk *walk, struct vm_area_struct *prev)
 }
 
 /*
- * Unlock the current VMA, let others run, and lock what is at the position now.
- * @anon_vma, if not NULL, has a reference, which the walk keeps until the next
- * time. Returns as proc_vma_walk_next().
+ * Unlock the current VMA, reschedule if needed, and lock what is at the position
+ * now. @anon_vma, if not NULL, comes with a reference, which the walk keeps until
+ * the next walk_unlock(). Returns as proc_vma_walk_next().
  */
 static struct vm_area_struct *walk_pause(struct proc_vma_walk *walk,
 					 struct anon_vma *anon_vma)
@@ -77,14 +78,14 @@ static struct vm_area_struct *walk_pause(struct proc_vma_walk *walk,
 }
 
 /**
- * proc_vma_walk_start - begin a walk, or go on with one after a stop
- * @walk: the walk; vma_lock_iter_init() before the first start of all that wait no
- *	  longer than VMA_LOCK_PATIENCE together, such as those of a read()
+ * proc_vma_walk_start - begin a walk, or continue one after a stop
+ * @walk: the walk; call vma_lock_iter_init() before the first of the starts that
+ *	  may sleep for VMA_LOCK_PATIENCE together, such as those of a read()
  * @mm: the address space; the caller holds a reference to mm_users until
  *	proc_vma_walk_stop()
  * @from: lock the VMA that contains this address or, if there is none, the next
- *	  one; to go on, @walk->pos of before
- * @done: a VMA that begins below is shown from here on; to go on, @walk->done
+ *	  one; to continue, the old @walk->pos
+ * @done: a VMA that begins below is shown from here on; to continue, @walk->done
  * @limit: look no further, 0 for the end of the address space
  *
  * Context: Process context, may sleep. No lock of @mm is held on entry. A walk
@@ -97,30 +98,31 @@ struct vm_area_struct *proc_vma_walk_start(struct proc_vma_walk *walk,
 					   unsigned long done,
 					   unsigned long limit)
 {
-	int err = proc_lock_mm(mm);
+	int locked = proc_lock_mm(mm);
 
-	walk->mm = err ? NULL : mm;
+	walk->mm = mm;
+	walk->mmap_locked = locked > 0;
 	walk->vma = NULL;
 	walk->pos = from;
 	walk->done = done;
 	walk->limit = limit;
 	walk->anon_vma = NULL;
 	vma_lock_iter_reset(&walk->iter);
-	if (err)
-		return ERR_PTR(err);
+	if (locked < 0)
+		return ERR_PTR(locked);
 	return walk_lock_next(walk, NULL);
 }
 
 /**
- * proc_vma_walk_next - accept the record in hand, and lock the next VMA
+ * proc_vma_walk_next - accept the current record, and lock the next VMA
  * @walk: the walk, between start and stop
  *
- * What is up to @walk->end is done, all of the VMA unless the caller has lowered
- * @walk->end: then the rest of it is next.
+ * All up to @walk->end is done. That is all of the VMA, unless the caller has
+ * lowered @walk->end: then the rest of the VMA is next.
  *
  * Context: Process context, may sleep; the caller holds no lock of the mm but
- * by this walk. If a VMA is returned preemption is off, see lock_next_vma(): the
- * caller must not sleep, and must be quick, until it calls for this walk again.
+ * that of this walk. If a VMA is returned preemption is off, see lock_next_vma():
+ * the caller must not sleep, and must be quick, until its next call for this walk.
  * Return: The VMA; NULL if there is none below the limit; ERR_PTR(-EINTR) if a
  * fatal signal came while waiting for a writer. With NULL or an error no VMA is
  * locked.
@@ -144,21 +146,20 @@ struct vm_area_struct *proc_vma_walk_next(struct proc_vma_walk *walk)
  * proc_vma_walk_stop - end a walk
  * @walk: the walk that proc_vma_walk_start() has begun
  *
- * Context: As the walk has left it, else may sleep. Nothing of the mm is locked
- * on return. @walk->pos and @walk->done are kept.
+ * Context: As the last call for this walk left it; may sleep. Nothing of the mm is
+ * locked on return. @walk->pos and @walk->done are kept.
  */
 void proc_vma_walk_stop(struct proc_vma_walk *walk)
 {
 	walk_unlock(walk);
-	if (walk->mm)
-		proc_unlock_mm(walk->mm);
+	proc_unlock_mm(walk->mm, walk->mmap_locked);
 }
 
 #ifdef CONFIG_MMU
 /**
  * proc_walk_hole - ->pte_hole() of a walk that looks for pages only
  * @addr: first address without a page table
- * @end: and last
+ * @end: the end of that range
  * @depth: not used
  * @walk: the walk, whose private data begins with a struct proc_walk_part
  *
@@ -172,8 +173,8 @@ int proc_walk_hole(unsigned long addr, unsigned long end, int depth,
 }
 
 /*
- * The walk of hugetlb takes a lock that sleeps. Splitting a huge page above a
- * PMD, which only DAX and devices map, tells mmu notifiers, which sleep.
+ * The walk of hugetlb takes a lock that sleeps. A split of a huge page above a
+ * PMD, which only DAX and devices map, calls mmu notifiers, which may sleep.
  */
 static bool walk_may_sleep(const struct vm_area_struct *vma)
 {
@@ -194,7 +195,7 @@ static bool walk_may_sleep(const struct vm_area_struct *vma)
  * proc_walk_page_range - walk_page_range_vma() for a VMA that a walk has locked
  * @vma: the VMA
  * @start: first address, page-aligned
- * @end: and last
+ * @end: the end of the range
  * @ops: with PGWALK_VMA_RDLOCK_VERIFY
  * @private: of the callbacks; for proc_walk_pause() it begins with a struct
  *	     proc_walk_part
@@ -224,18 +225,18 @@ int proc_walk_page_range(struct vm_area_struct *vma, unsigned long start,
 }
 
 /**
- * proc_walk_pages - walk the page tables of a VMA, until it should be unlocked
+ * proc_walk_pages - walk the page tables of a VMA until it should be unlocked
  * @vma: the VMA that a walk has locked
  * @start: first address
  * @ops: see proc_walk_page_range(); the callbacks, with a ->pte_hole() among
  *	 them, return what proc_walk_pause() returns
- * @part: beginning of their private data
+ * @part: the beginning of their private data
  *
  * Anonymous memory that was never written to has no pages but the zero page,
- * which nobody counts. Some drivers, though, map a file's pages without vm_ops.
+ * which no callback counts. Some drivers, though, map a file's pages without vm_ops.
  *
  * Context: Process context, as proc_vma_walk_next() left it.
- * Return: The end of what was walked, vm_end if it was all.
+ * Return: The end of what was walked, vm_end if that was all of the VMA.
  */
 unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
 			      const struct mm_walk_ops *ops,
@@ -248,7 +249,7 @@ unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
 	return vma->vm_end;
 }
 
-/* What a mapping has at an address for as long as it exists. */
+/* What stays the same at an address for as long as a mapping exists. */
 struct mapping_id {
 	pgoff_t pgoff;
 	struct inode *inode;
@@ -271,22 +272,22 @@ static struct mapping_id mapping_id(struct vm_area_struct *vma,
  * @pages: looks at them, in one or more calls
  * @data: passed on to @pages
  *
- * When @pages returns before the end of the VMA, as vma_needbreak() says, lock
- * what is at the position then. If that is the same mapping, and covers all that
- * was looked at, go on: whatever its bounds, flags, name or policy are now, and
- * whoever has write-locked it. Else restart with what is there, maybe another
- * VMA above. If that has happened some times in a row, stay where @pages has
- * come to, and leave the rest of the VMA to the next record.
+ * When @pages returns before the end of the VMA, because of vma_needbreak(), pause
+ * and lock what is at the position then. If that is the same mapping, and covers
+ * all that was looked at, continue: whatever its bounds, flags, name or policy are
+ * now, and whoever has write-locked it. Otherwise restart with what is there, maybe
+ * another VMA above. After several restarts in a row, end the record where @pages
+ * has come to, and leave the rest of the VMA to the next record.
  *
- * So @pages has counted what is from @walk->shown to @walk->end, each address
- * once, while it was this mapping; see Documentation/mm/proc_vma_walk.rst for
- * what cannot be told from it.
+ * So @pages has counted all from @walk->shown to @walk->end, each address once,
+ * while it was this mapping. Documentation/mm/proc_vma_walk.rst says which new
+ * mappings cannot be told from it.
  *
- * Context: Process context, may sleep, on entry and return as
- * proc_vma_walk_next().
- * Return: The VMA, which may be another one; NULL if there is none any more at
- * or after the position, and then there is nothing to be shown;
- * ERR_PTR(-EINTR) on a fatal signal.
+ * Context: Process context, may sleep; on entry and return as
+ * proc_vma_walk_next() left it.
+ * Return: The VMA, which may be another one; NULL if there is no longer one at
+ * or after the position: then there is nothing to show; ERR_PTR(-EINTR) on a
+ * fatal signal.
  */
 struct vm_area_struct *proc_vma_walk_pages(struct proc_vma_walk *walk,
 					   proc_vma_pages_t pages, void *data)

@@ -9,20 +9,27 @@
 struct anon_vma;
 
 /*
- * Lock the next VMA, see lock_next_vma(), between proc_lock_mm() and
- * proc_unlock_mm(): these lock nothing, unless there are no per-VMA locks. Then
- * preemption stays on.
+ * Take mmap_lock if VMA locks are not to be used: before the first VMA, until all is
+ * read. Returns 1 if it was taken, 0 if not, or -EINTR.
  */
-#ifdef CONFIG_PER_VMA_LOCK
-
 static inline int proc_lock_mm(struct mm_struct *mm)
 {
-	return 0;
+	if (remote_vma_locks_enabled())
+		return 0;
+	return mmap_read_lock_killable(mm) ?: 1;
 }
 
-static inline void proc_unlock_mm(struct mm_struct *mm)
+static inline void proc_unlock_mm(struct mm_struct *mm, bool locked)
 {
+	if (locked)
+		mmap_read_unlock(mm);
 }
+
+/*
+ * Lock the next VMA, see lock_next_vma(), between proc_lock_mm() and
+ * proc_unlock_mm(). If there are no per-VMA locks preemption stays on.
+ */
+#ifdef CONFIG_PER_VMA_LOCK
 
 static inline struct vm_area_struct *
 proc_lock_next_vma(struct mm_struct *mm, struct vma_lock_iter *iter,
@@ -38,16 +45,6 @@ static inline void proc_unlock_vma(struct vm_area_struct *vma)
 }
 
 #else /* CONFIG_PER_VMA_LOCK */
-
-static inline int proc_lock_mm(struct mm_struct *mm)
-{
-	return mmap_read_lock_killable(mm);
-}
-
-static inline void proc_unlock_mm(struct mm_struct *mm)
-{
-	mmap_read_unlock(mm);
-}
 
 static inline struct vm_area_struct *
 proc_lock_next_vma(struct mm_struct *mm, struct vma_lock_iter *iter,
@@ -72,32 +69,34 @@ static inline void proc_unlock_vma(struct vm_area_struct *vma)
 #endif /* CONFIG_PER_VMA_LOCK */
 
 /*
- * The position of a walk that has come to the end: page-aligned, and no VMA ends
- * above.
+ * The position of a walk that has come to its end: page-aligned, and no VMA ends
+ * above it.
  */
 #define PROC_VMA_WALK_END	(-PAGE_SIZE)
 
 /**
  * struct proc_vma_walk - a walk over the VMAs of another process
- * @mm: the address space; NULL if mmap_lock is wanted and not held
- * @vma: where the walk is, locked; NULL if nothing is
- * @pos: where the record in hand was found, above the gaps before it, over which it has
+ * @mm: the address space
+ * @mmap_locked: mmap_lock is held, from start to stop
+ * @vma: where the walk is, locked; NULL if no VMA is locked
+ * @pos: where the current record was found, above the gaps before it, over which it has
  *	 risen after an error too: page-aligned if @from was, and below the end of
- *	 all that was not shown. A walk may go on here after stop().
- * @done: end of the last record that was accepted: all below that was mapped
+ *	 all that was not shown. A walk may continue here after stop().
+ * @done: end of the last record that was accepted: all below it that was mapped
  *	  throughout has been shown. Set by proc_vma_walk_next(), kept by stop().
- * @shown: the record in hand is about the part of @vma from here
+ * @shown: the current record is about the part of @vma from here
  * @end: up to here; the next one is looked for from here on
  * @limit: look no further, 0 for the end of the address space
  * @anon_vma: with a reference, see proc_vma_walk_pages(); NULL if none
- * @iter: position in the VMA tree, and how long the walk is still going to sleep
+ * @iter: position in the VMA tree, and how long the walk may still sleep
  *
- * While there is a VMA @done <= @pos < @end and @done <= @shown < @end. All but
- * @done and the patience of @iter is set anew by proc_vma_walk_start(), so nothing
- * is left of a record that seq_file discards.
+ * While there is a VMA @done <= @pos < @end and @done <= @shown < @end.
+ * proc_vma_walk_start() sets all but @done and the patience of @iter again, so
+ * nothing is left of a record that seq_file discards.
  */
 struct proc_vma_walk {
 	struct mm_struct *mm;
+	bool mmap_locked;
 	struct vm_area_struct *vma;
 	unsigned long pos;
 	unsigned long done;
@@ -118,7 +117,7 @@ void proc_vma_walk_stop(struct proc_vma_walk *walk);
 
 /**
  * struct proc_walk_part - how far a walk of page tables came, for its callbacks
- * @end: the end of what it has been through
+ * @end: the end of what it has walked
  */
 struct proc_walk_part {
 	unsigned long end;
@@ -127,13 +126,13 @@ struct proc_walk_part {
 /**
  * typedef proc_vma_pages_t - look at the pages of a VMA
  * @vma: the VMA, locked
- * @from: the address to go on from
- * @again: forget what was found before, @from is the first address
+ * @from: the address to continue from
+ * @again: forget what was found before: @from is the first address
  * @data: the caller's
  *
  * Context: Process context, as proc_vma_walk_next() left it.
  * Return: How far it came: vm_end; or a page-aligned address above @from, if
- * vma_needbreak() says that the VMA should be unlocked.
+ * vma_needbreak() was true.
  */
 typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
 					  unsigned long from, bool again,
@@ -142,11 +141,11 @@ typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
 /**
  * proc_walk_pause - end of a callback of a walk of page tables
  * @walk: the walk, whose private data begins with a struct proc_walk_part
- * @end: the callback has been through all up to here
+ * @end: the callback has walked all up to here
  *
  * Context: That of the callback.
- * Return: What the callback is to return: zero, or 1 to end the walk here, if
- * that is not the end of the VMA.
+ * Return: What the callback must return: 0; or 1 to end the walk here, if that
+ * is not the end of the VMA.
  */
 static inline int proc_walk_pause(struct mm_walk *walk, unsigned long end)
 {

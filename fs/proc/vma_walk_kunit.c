@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of what a walk over VMAs has locked, above all after an error.
+ * KUnit tests of what a walk over VMAs keeps locked, above all after an error.
  *
  * The address space has two VMAs with a gap between them:
  *
  *	|  A   A  |  gap  gap  |  B   B  |
  *	0         2            4         6	pages from t->addr
  *
- * While the reader goes from A to B, a writer holds mmap_lock and does not let it
- * find B, or the end of the gap, in one of the ways that real writers have. It
- * waits until the reader sleeps or queues for mmap_lock, and then gives way, or
- * kills the reader.
+ * While the reader goes from A to B, a writer holds mmap_lock and keeps it from
+ * finding B, or the end of the gap, in one of the ways that real writers have. The
+ * writer waits until the reader sleeps or queues for mmap_lock, and then gives way,
+ * or kills the reader.
  */
 #include <kunit/test.h>
 #include <linux/kthread.h>
@@ -28,12 +28,12 @@ struct walk_test {
 	struct proc_vma_walk walk;
 	struct task_struct *reader;
 	const struct trouble *trouble;
-	bool in_queue;		/* wait until the reader is in that of mmap_lock */
-	bool kill;		/* the reader, instead of giving way */
+	bool in_queue;		/* wait until the reader queues for mmap_lock */
+	bool kill;		/* kill the reader instead of giving way */
 	struct completion begun;
 	struct completion read;
 	int preempt_count;
-	int calls;			/* to look at pages */
+	int calls;			/* of the function that looks at pages */
 };
 
 /* What the writer does to VMA B, or the gap before it, with mmap_lock held. */
@@ -63,7 +63,7 @@ static void release_rwsem(struct walk_test *t)
 	up_write(&t->b->vm_lock->lock);
 }
 
-/* The following as if the lookup had found B just before it changed. */
+/* In the following, the lookup finds B as if just before it changed. */
 static void detach(struct walk_test *t)
 {
 	t->b->detached = true;
@@ -171,7 +171,7 @@ static struct task_struct *start_writer(struct kunit *test)
 	return task;
 }
 
-/* The reader is done, and has unlocked everything; let the writer end */
+/* The reader has finished, and has unlocked everything; let the writer end */
 static void stop_writer(struct walk_test *t, struct task_struct *task)
 {
 	complete_all(&t->read);
@@ -247,7 +247,7 @@ static int walk_test_init(struct kunit *test)
 	return 0;
 }
 
-/* From A to B, and to the end, while nobody writes. */
+/* From A to B, and to the end, without a writer. */
 static void walk_quiet(struct kunit *test)
 {
 	struct walk_test *t = test->priv;
@@ -271,6 +271,32 @@ static void walk_quiet(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, third);
 	KUNIT_EXPECT_TRUE(test, !at_third.a && !at_third.b && !at_third.mm);
 	KUNIT_EXPECT_EQ(test, at_third.preempt, 0);
+	expect_unlocked(test);
+}
+
+/* With vm.remote_vma_locks=0 mmap_lock is held too, and trylock_vma() gives up. */
+static void walk_mmap_locked(struct kunit *test)
+{
+	struct walk_test *t = test->priv;
+	struct vm_area_struct *first, *second, *memory;
+	struct locked at_first, at_second;
+
+	static_branch_disable(&remote_vma_locks);
+	first = proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
+	at_first = now_locked(t);
+	second = proc_vma_walk_next(&t->walk);
+	at_second = now_locked(t);
+	proc_vma_walk_stop(&t->walk);
+	memory = trylock_vma(t->mm, t->addr);
+	if (memory)
+		unlock_next_vma(memory);
+	static_branch_enable(&remote_vma_locks);
+
+	KUNIT_EXPECT_PTR_EQ(test, first, t->a);
+	KUNIT_EXPECT_TRUE(test, at_first.a && !at_first.b && at_first.mm);
+	KUNIT_EXPECT_PTR_EQ(test, second, t->b);
+	KUNIT_EXPECT_TRUE(test, at_second.b && !at_second.a && at_second.mm);
+	KUNIT_EXPECT_NULL(test, memory);
 	expect_unlocked(test);
 }
 
@@ -314,7 +340,7 @@ static void walk_troubled(struct kunit *test)
 	expect_unlocked(test);
 }
 
-/* A walk that ends in the gap does not wait for what is behind it. */
+/* A walk that ends in the gap does not wait for what is above it. */
 static void walk_limited(struct kunit *test)
 {
 	static const struct trouble trouble = { "", write_lock_b, nothing };
@@ -338,7 +364,7 @@ static void walk_limited(struct kunit *test)
 	expect_unlocked(test);
 }
 
-/* A walk that starts again in the same read() keeps the patience that is left. */
+/* A walk that restarts in the same read() keeps the patience that is left. */
 static void walk_patience(struct kunit *test)
 {
 	struct walk_test *t = test->priv;
@@ -375,7 +401,7 @@ static void walk_pages(struct kunit *test, proc_vma_pages_t count,
 	struct locked locked;
 	int refs;
 
-	/* So that B has an anon_vma, of which the walk takes a reference */
+	/* This gives B an anon_vma, to which the walk takes a reference */
 	KUNIT_ASSERT_EQ(test, 0,
 			put_user(1, (char __user *)(t->addr + 4 * PAGE_SIZE)));
 	KUNIT_ASSERT_NOT_NULL(test, t->b->anon_vma);
@@ -397,7 +423,7 @@ static void walk_pages(struct kunit *test, proc_vma_pages_t count,
 	expect_unlocked(test);
 }
 
-/* A walk of pages unlocks the VMA, and goes on with it. */
+/* A walk of pages unlocks the VMA, and continues with it. */
 static void walk_pages_pause(struct kunit *test)
 {
 	struct walk_test *t = test->priv;
@@ -405,13 +431,13 @@ static void walk_pages_pause(struct kunit *test)
 	walk_pages(test, count_some, t->b, 2);
 }
 
-/* It ends in the pause. */
+/* A killed reader ends the walk in the pause. */
 static void walk_pages_killed(struct kunit *test)
 {
 	walk_pages(test, count_and_die, ERR_PTR(-EINTR), 0);
 }
 
-/* As if A had been longer until now, twice, and as if it were gone then. */
+/* As if A had been longer until now, twice, and then were gone. */
 static unsigned long count_and_lose(struct vm_area_struct *vma, unsigned long from,
 				    bool again, void *data)
 {
@@ -425,7 +451,7 @@ static unsigned long count_and_lose(struct vm_area_struct *vma, unsigned long fr
 	return from + PAGE_SIZE;
 }
 
-/* A has used up tries, B has its own: there is no part of it. */
+/* A has used up tries, but B has its own: it is not shown in part. */
 static void walk_pages_others(struct kunit *test)
 {
 	struct walk_test *t = test->priv;
@@ -446,6 +472,7 @@ static void walk_pages_others(struct kunit *test)
 
 static struct kunit_case walk_cases[] = {
 	KUNIT_CASE(walk_quiet),
+	KUNIT_CASE(walk_mmap_locked),
 	KUNIT_CASE_PARAM(walk_troubled, troubles_gen_params),
 	KUNIT_CASE(walk_limited),
 	KUNIT_CASE(walk_patience),

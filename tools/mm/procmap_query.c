@@ -54,7 +54,7 @@ struct vma {
 
 /* One of the two ways to find VMAs. The figures are totals of all rounds. */
 struct pass {
-	bool build_ids;		/* are asked for */
+	bool build_ids;		/* ask for them */
 	int fd;			/* of /proc/PID/maps */
 	struct vma *vmas;
 	size_t nr;
@@ -410,7 +410,7 @@ static const struct vma *vma_at(const struct pass *p, size_t i)
 	return p->found[i] == NO_VMA ? NULL : &p->vmas[p->found[i]];
 }
 
-/* Addresses from @i on that are in @q are in VMA @v. Returns the first one behind @q. */
+/* Addresses from @i on that are in @q are in VMA @v. Returns the first one after @q. */
 static size_t set_found(struct pass *p, size_t i, const struct procmap_query *q, size_t v)
 {
 	for (; i < nr_input && sorted[i] < q->vma_end; i++)
@@ -583,7 +583,7 @@ static int open_elf(const struct vma *vma, __u64 *base)
 				 vma->q.vma_start, vma->q.vma_end);
 		else
 			snprintf(path, sizeof(path), "/proc/%d/root%s", pid, vma->name);
-		/* To open a device could do something; stat() does not. */
+		/* The open() of a device may have side effects; stat() has none. */
 		if (!stat(path, &st) && S_ISREG(st.st_mode) && st.st_ino == vma->q.inode)
 			return open(path, O_RDONLY | O_CLOEXEC);
 	}
@@ -652,7 +652,7 @@ out:
 
 /* Lookup */
 
-/* The length of the UTF-8 character at @s, 0 if it is none. */
+/* The length of the UTF-8 character at @s, 0 if there is none. */
 static size_t utf8_length(const unsigned char *s)
 {
 	static const unsigned int least[] = { 0, 0, 0x80, 0x800, 0x10000 };

@@ -735,7 +735,7 @@ static void fork_and_write(const void *arg)
 	start(write_always, NULL);
 	start(write_in_forks, NULL);
 	end = now_ms() + duration_ms();
-	while (now_ms() < end) {
+	while (now_ms() < end || (!shared->events && now_ms() < end + patience_ms())) {
 		__atomic_add_fetch(&forks, 1, __ATOMIC_SEQ_CST);
 		syscall(SYS_futex, &forks, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 		pid = fork();

@@ -225,7 +225,7 @@ TEST_F_TIMEOUT(unmap_all, while_read, test_timeout())
 		target_end(t);
 		targets++;
 	} while (now_ms() - begin < 2 * duration_ms() ||
-		 (!cut && now_ms() - begin < 10 * duration_ms()));
+		 (!cut && now_ms() - begin < 2 * patience_ms()));
 	note("%lu targets, %lu passes, %lu ended in the middle", targets, passes, cut);
 	if (!cut)
 		SKIP(return, "race not seen in %lu passes", passes);

@@ -25,9 +25,15 @@
 unsigned int duration_ms(void)
 {
 	const char *s = getenv("DURATION");
-	int seconds = s ? atoi(s) : 0;
+	double seconds = s ? atof(s) : 0;
 
 	return 1000 * (seconds > 0 ? seconds : 1);
+}
+
+/* How long to wait for a race that was not seen in that time, however short it is. */
+unsigned int patience_ms(void)
+{
+	return duration_ms() < 1000 ? 5000 : 5 * duration_ms();
 }
 
 /* Seconds: recording is slow under emulation, and a race may be prolonged. */
@@ -1012,8 +1018,8 @@ static bool race_seen(const struct window *w)
 }
 
 /*
- * Let the target run and call @pass for @msecs, or for up to five times duration_ms() if the
- * race or a state was not seen until then.
+ * Let the target run and call @pass for @msecs, or for up to patience_ms() if the race or a
+ * state was not seen until then.
  */
 enum race_result race_run(struct target *t, struct window *w,
 			  unsigned int msecs, race_pass pass, void *arg)
@@ -1034,7 +1040,7 @@ enum race_result race_run(struct target *t, struct window *w,
 		__atomic_add_fetch(&t->ctl->passes, 1, __ATOMIC_SEQ_CST);
 		w->raced += steps != target_steps(t);
 		spent = now_ms() - begin;
-	} while (!ret && (spent < msecs || (!race_seen(w) && spent < 5 * duration_ms())));
+	} while (!ret && (spent < msecs || (!race_seen(w) && spent < patience_ms())));
 	if (!t->ctl->error)
 		target_do(t, TARGET_STOP);
 	t->ctl->passes = 0;

@@ -4,8 +4,8 @@
  * target process that changes its address space on command, and a check of what is read against
  * recorded states of the target.
  *
- * Environment: DURATION=seconds for each race (default 1). All output but TAP's own starts with
- * "# ".
+ * Environment: DURATION=seconds for each race (default 1; a fraction will do). All output but
+ * TAP's own starts with "# ".
  */
 #ifndef SELFTESTS_PROC_MAPS_H
 #define SELFTESTS_PROC_MAPS_H
@@ -217,6 +217,7 @@ enum race_result race_run(struct target *t, struct window *w,
 #define note(fmt, ...) fprintf(stderr, "# " fmt "\n", ##__VA_ARGS__)
 
 unsigned int duration_ms(void);
+unsigned int patience_ms(void);
 unsigned int test_timeout(void);
 __u64 now_ms(void);
 

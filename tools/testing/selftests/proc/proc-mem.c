@@ -1507,7 +1507,7 @@ TEST_F_TIMEOUT(reader, counter, test_timeout())
 			reads++;
 			more = __atomic_load_n(&shared->call, __ATOMIC_RELAXED) - forks;
 		} while (now_ms() < end ||
-			 ((!more || changes < 2) && now_ms() < end + 5 * duration_ms()));
+			 ((!more || changes < 2) && now_ms() < end + patience_ms()));
 		note("%lu reads, %lu changes, %llu forks", reads, changes, more);
 		EXPECT_LT(1, changes);
 		EXPECT_LT(0, more);
@@ -1566,7 +1566,7 @@ static void map_ordered(struct target *t)
 static void read_in_order(struct __test_metadata *_metadata, struct subject *s, enum way how,
 			  size_t len)
 {
-	__u64 end = now_ms() + duration_ms() / 4, most = end + 5 * duration_ms();
+	__u64 end = now_ms() + duration_ms() / 4, most = end + patience_ms();
 	unsigned long reads = 0, changes = 0;
 	__u32 now[2], past = 0;
 

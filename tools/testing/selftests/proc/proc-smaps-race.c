@@ -1515,7 +1515,7 @@ static void ending_race(struct __test_metadata *_metadata, struct race *r, int h
 		close(pipe[0]);
 		target_end(t);
 	} while (now_ms() - begin < duration_ms() / 2 ||
-		 (!raced && now_ms() - begin < 5 * duration_ms()));
+		 (!raced && now_ms() - begin < patience_ms()));
 	note("%u passes, %u raced, pages were taken away %u times", passes, raced, released);
 	if (!raced || (how == END_MRELEASE && !released))
 		SKIP(return, "race not seen in %u passes: %s", passes,
