@@ -280,6 +280,7 @@ static void walk_mmap_locked(struct kunit *test)
 	struct walk_test *t = test->priv;
 	struct vm_area_struct *first, *second, *memory;
 	struct locked at_first, at_second;
+	bool enabled = remote_vma_locks_enabled();
 
 	static_branch_disable(&remote_vma_locks);
 	first = proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
@@ -290,7 +291,8 @@ static void walk_mmap_locked(struct kunit *test)
 	memory = trylock_vma(t->mm, t->addr);
 	if (memory)
 		unlock_next_vma(memory);
-	static_branch_enable(&remote_vma_locks);
+	if (enabled)
+		static_branch_enable(&remote_vma_locks);
 
 	KUNIT_EXPECT_PTR_EQ(test, first, t->a);
 	KUNIT_EXPECT_TRUE(test, at_first.a && !at_first.b && at_first.mm);
