@@ -42,6 +42,8 @@ make refresh   update patches/ and our files from the commits in build/linux; DR
                it to remove a patch whose diff is gone, and to overwrite what has changed in
                patches/ since make tree or refresh
 make mbox      print the whole series as mails for git am
+make mails     build/mails: the same as five series, each with a cover letter and Cc, for
+               git send-email (2 min)
 make quilt     build/quilt/patches: the same as a series for quilt
 make compat    apply the series to each linux-source-6.12 that apt offers, and compile the
                files that it touches (10 min each); BASE=VERSION: only to that
@@ -106,6 +108,9 @@ refresh:
 
 mbox:
 	@patches/queue mbox
+
+mails: build/linux
+	patches/queue series build/linux build/mails
 
 quilt:
 	patches/queue quilt build/quilt/patches
@@ -179,6 +184,6 @@ clean:
 	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name linux ! -name results \
 		! -name 'base*' -exec rm -rf {} +
 
-.PHONY: help packages tree refresh mbox quilt compat $(STOCK) $(SERIES) shell run \
+.PHONY: help packages tree refresh mbox mails quilt compat $(STOCK) $(SERIES) shell run \
 	selftests test check demo bench mutants soak explore clean
 .NOTPARALLEL:
