@@ -42,7 +42,7 @@ make refresh   update patches/ and our files from the commits in build/linux; DR
                it to remove a patch whose diff is gone, and to overwrite what has changed in
                patches/ since make tree or refresh
 make mbox      print the whole series as mails for git am
-make mails     build/mails: the same as five series, each with a cover letter and Cc, for
+make mails     build/mails: the same as six series, each with a cover letter and Cc, for
                git send-email (2 min)
 make quilt     build/quilt/patches: the same as a series for quilt
 make compat    apply the series to each linux-source-6.12 that apt offers, and compile the
@@ -69,7 +69,7 @@ make test T=proc-maps-race ARGS='-r change.shift.one_read'  one program of them,
                test in it; ARGS=-l lists the tests
 make demo      measure stock against patched, readers of maps only, draw the plot (3 min,
                and the two kernels) in build/results, or with KEEP=1 in bench/results
-make bench     measure everything (25 min, and three kernels), say which criteria are met;
+make bench     all but --lookup and --forks (25 min, and three kernels), say which criteria are met;
                ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these; stats,preempt=none: with kernel arguments;

@@ -472,6 +472,53 @@ static void walk_pages_others(struct kunit *test)
 	expect_unlocked(test);
 }
 
+struct looked {
+	struct proc_walk_part part;
+	int calls;
+};
+
+static int look_at_table(pmd_t *pmd, unsigned long addr, unsigned long end,
+			 struct mm_walk *walk)
+{
+	struct looked *looked = walk->private;
+
+	looked->calls++;
+	return proc_walk_pause(walk, end);
+}
+
+static int look_at_hole(unsigned long addr, unsigned long end, int depth,
+			struct mm_walk *walk)
+{
+	return look_at_table(NULL, addr, end, walk);
+}
+
+/* Memory that was never written to is passed over, unless a driver maps a file there. */
+static void walk_pages_of_driver(struct kunit *test)
+{
+	static const struct mm_walk_ops ops = {
+		.pmd_entry	= look_at_table,
+		.pte_hole	= look_at_hole,
+		.walk_lock	= PGWALK_VMA_RDLOCK_VERIFY,
+	};
+	struct looked anon = {}, file = {};
+	struct walk_test *t = test->priv;
+	unsigned long anon_end, file_end;
+
+	proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
+	anon_end = proc_walk_pages(t->a, t->addr, &ops, &anon.part);
+	/* Without vm_ops it is only asked whether there is one */
+	t->a->vm_file = (struct file *)test;
+	file_end = proc_walk_pages(t->a, t->addr, &ops, &file.part);
+	t->a->vm_file = NULL;
+	proc_vma_walk_stop(&t->walk);
+
+	KUNIT_EXPECT_EQ(test, anon_end, t->a->vm_end);
+	KUNIT_EXPECT_EQ(test, anon.calls, 0);
+	KUNIT_EXPECT_EQ(test, file_end, t->a->vm_end);
+	KUNIT_EXPECT_EQ(test, file.calls, 1);
+	expect_unlocked(test);
+}
+
 static struct kunit_case walk_cases[] = {
 	KUNIT_CASE(walk_quiet),
 	KUNIT_CASE(walk_mmap_locked),
@@ -481,6 +528,7 @@ static struct kunit_case walk_cases[] = {
 	KUNIT_CASE(walk_pages_pause),
 	KUNIT_CASE(walk_pages_killed),
 	KUNIT_CASE(walk_pages_others),
+	KUNIT_CASE(walk_pages_of_driver),
 	{}
 };
 
