@@ -249,7 +249,7 @@ unsigned long proc_walk_pages(struct vm_area_struct *vma, unsigned long start,
 	return vma->vm_end;
 }
 
-/* What stays the same at an address for as long as a mapping exists. */
+/* The properties of a mapping at an address that never change. */
 struct mapping_id {
 	pgoff_t pgoff;
 	struct inode *inode;

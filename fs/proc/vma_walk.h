@@ -144,8 +144,8 @@ typedef unsigned long (*proc_vma_pages_t)(struct vm_area_struct *vma,
  * @end: the callback has walked all up to here
  *
  * Context: That of the callback.
- * Return: What the callback must return: 0; or 1 to end the walk here, if that
- * is not the end of the VMA.
+ * Return: The return value for the callback: 0; or 1 to end the walk here, if
+ * that is not the end of the VMA.
  */
 static inline int proc_walk_pause(struct mm_walk *walk, unsigned long end)
 {
