@@ -69,8 +69,8 @@ make test T=proc-maps-race ARGS='-r change.shift.one_read'  one program of them,
                test in it; ARGS=-l lists the tests
 make demo      measure stock against patched, readers of maps only, draw the plot (3 min,
                and the two kernels) in build/results, or with KEEP=1 in bench/results
-make bench     all but --lookup and --forks (25 min, and three kernels), say which criteria are met;
-               ARGS="..." are bench/run's options, ARGS=--help lists them
+make bench     measure all but --lookup and --forks (25 min, and three kernels), say which
+               criteria are met; ARGS="..." are bench/run's options, ARGS=--help lists them
 make check     every test (an hour); KERNELS="stock kcsan": only
                selftests/proc, on these; stats,preempt=none: with kernel arguments;
                KEEP=1 saves the totals in vm/results/kernels
