@@ -218,6 +218,8 @@ static int walk_test_init(struct kunit *test)
 	struct walk_test *t;
 	unsigned long addr;
 
+	if (!remote_vma_locks_enabled())
+		kunit_skip(test, "vm.remote_vma_locks=0");
 	t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
 	if (!t)
 		return -ENOMEM;
@@ -278,9 +280,8 @@ static void walk_quiet(struct kunit *test)
 static void walk_mmap_locked(struct kunit *test)
 {
 	struct walk_test *t = test->priv;
-	struct vm_area_struct *first, *second, *memory;
+	struct vm_area_struct *first, *second, *memory, *memory_on;
 	struct locked at_first, at_second;
-	bool enabled = remote_vma_locks_enabled();
 
 	static_branch_disable(&remote_vma_locks);
 	first = proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
@@ -291,14 +292,17 @@ static void walk_mmap_locked(struct kunit *test)
 	memory = trylock_vma(t->mm, t->addr);
 	if (memory)
 		unlock_next_vma(memory);
-	if (enabled)
-		static_branch_enable(&remote_vma_locks);
+	static_branch_enable(&remote_vma_locks);
+	memory_on = trylock_vma(t->mm, t->addr);
+	if (memory_on)
+		unlock_next_vma(memory_on);
 
 	KUNIT_EXPECT_PTR_EQ(test, first, t->a);
 	KUNIT_EXPECT_TRUE(test, at_first.a && !at_first.b && at_first.mm);
 	KUNIT_EXPECT_PTR_EQ(test, second, t->b);
 	KUNIT_EXPECT_TRUE(test, at_second.b && !at_second.a && at_second.mm);
 	KUNIT_EXPECT_NULL(test, memory);
+	KUNIT_EXPECT_PTR_EQ(test, memory_on, t->a);
 	expect_unlocked(test);
 }
 
@@ -502,16 +506,20 @@ static void walk_pages_of_driver(struct kunit *test)
 	};
 	struct looked anon = {}, file = {};
 	struct walk_test *t = test->priv;
-	unsigned long anon_end, file_end;
+	unsigned long anon_end = 0, file_end = 0;
+	struct vm_area_struct *vma;
 
-	proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
-	anon_end = proc_walk_pages(t->a, t->addr, &ops, &anon.part);
-	/* Without vm_ops it is only asked whether there is one */
-	t->a->vm_file = (struct file *)test;
-	file_end = proc_walk_pages(t->a, t->addr, &ops, &file.part);
-	t->a->vm_file = NULL;
+	vma = proc_vma_walk_start(&t->walk, t->mm, t->addr, 0, 0);
+	if (vma == t->a) {
+		anon_end = proc_walk_pages(vma, t->addr, &ops, &anon.part);
+		/* Without vm_ops it is only asked whether there is one */
+		vma->vm_file = (struct file *)test;
+		file_end = proc_walk_pages(vma, t->addr, &ops, &file.part);
+		vma->vm_file = NULL;
+	}
 	proc_vma_walk_stop(&t->walk);
 
+	KUNIT_EXPECT_PTR_EQ(test, vma, t->a);
 	KUNIT_EXPECT_EQ(test, anon_end, t->a->vm_end);
 	KUNIT_EXPECT_EQ(test, anon.calls, 0);
 	KUNIT_EXPECT_EQ(test, file_end, t->a->vm_end);
